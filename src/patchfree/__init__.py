@@ -1,0 +1,99 @@
+"""patchfree: train on a whole hyperspectral scene, from a few labels, and map every pixel at once.
+
+Example:
+    >>> import patchfree as pf
+    >>> scene = pf.open_scene("scene.hdr")  # doctest: +SKIP
+    >>> labels = pf.read_labels("fields.gpkg", scene)  # doctest: +SKIP
+    >>> run = pf.train(scene, labels, out="run")  # doctest: +SKIP
+    >>> run.predict(scene).save_map("map.tif")  # doctest: +SKIP
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from patchfree.assess import assess
+    from patchfree.blocks import block_split
+    from patchfree.cite import cite
+    from patchfree.demo import indian_pines
+    from patchfree.errors import PatchfreeError
+    from patchfree.interop import from_xarray
+    from patchfree.io import open_scene
+    from patchfree.io.reference import read_labels
+    from patchfree.labels import Labels, LandCover, make_labels
+    from patchfree.predict import Prediction
+    from patchfree.recipes import Recipe
+    from patchfree.run import Run, load_run
+    from patchfree.scene import Bands, Grid, Scene
+    from patchfree.split import Split, given_split, random_split
+    from patchfree.train import Outputs, Progress, train
+
+__version__ = "0.1.0"
+
+# Loaded on first use, so that `import patchfree` and `patchfree --help` do not wait for torch.
+_HOMES = {
+    "assess": "assess",
+    "cite": "cite",
+    "indian_pines": "demo",
+    "PatchfreeError": "errors",
+    "from_xarray": "interop",
+    "open_scene": "io",
+    "read_labels": "io.reference",
+    "LandCover": "labels",
+    "Labels": "labels",
+    "make_labels": "labels",
+    "Prediction": "predict",
+    "Recipe": "recipes",
+    "Run": "run",
+    "load_run": "run",
+    "Bands": "scene",
+    "Grid": "scene",
+    "Scene": "scene",
+    "Split": "split",
+    "block_split": "blocks",
+    "given_split": "split",
+    "random_split": "split",
+    "Outputs": "train",
+    "Progress": "train",
+    "train": "train",
+}
+
+__all__ = [
+    "Bands",
+    "Grid",
+    "Labels",
+    "LandCover",
+    "Outputs",
+    "PatchfreeError",
+    "Prediction",
+    "Progress",
+    "Recipe",
+    "Run",
+    "Scene",
+    "Split",
+    "assess",
+    "block_split",
+    "cite",
+    "from_xarray",
+    "given_split",
+    "indian_pines",
+    "load_run",
+    "make_labels",
+    "open_scene",
+    "random_split",
+    "read_labels",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    if name not in _HOMES:
+        raise AttributeError(f"module 'patchfree' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"patchfree.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

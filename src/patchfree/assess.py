@@ -1,0 +1,112 @@
+"""Accuracy of any class map, ours or not, against reference labels."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from patchfree.confusion import LEVEL, assess_pixels
+from patchfree.design import stratified_estimate
+from patchfree.errors import ConfigError, LabelError
+from patchfree.labels import Labels, LandCover
+from patchfree.scene import Grid
+
+NORMAL_QUANTILE = 1.959963984540054  # 97.5 %: half of a 95 % interval in standard errors
+
+
+def assess(
+    mapped: Labels,
+    reference: Labels,
+    *,
+    design: Literal["none", "stratified"] = "none",
+    grid: Grid | None = None,
+    block_px: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measure a class map at the reference pixels.
+
+    Classes are matched by value. A class that only the map has can be wrong, and is never right.
+
+    Args:
+        mapped: the map; unlabelled pixels count as wrong wherever there is a reference.
+        reference: reference labels on the same grid.
+        design: "stratified" if the reference pixels are a random sample drawn within each class of this map: adds
+            design-based accuracies and areas with standard errors (Olofsson et al. 2014). "none" gives intervals
+            from a block bootstrap only.
+        grid: for areas in map units.
+        block_px: side of the bootstrap's blocks in pixels.
+        seed: repeats the bootstrap.
+
+    Returns:
+        Plain values for JSON, as in `metrics.json` under `test`; with a design also `design`.
+
+    Raises:
+        LabelError: the grids differ, or a mapped class has too few sample pixels.
+    """
+    if mapped.index.shape != reference.index.shape:
+        raise LabelError(
+            f"The map has {mapped.index.shape[0]} x {mapped.index.shape[1]} pixels, the reference has {reference.index.shape[0]} x "
+            f"{reference.index.shape[1]}; they must be on one grid."
+        )
+    if design not in ("none", "stratified"):
+        raise ConfigError(f"Got design={design!r}; need 'none' or 'stratified'.")
+    legend = _common_legend(mapped, reference)
+    truth, given = _renumber(reference, legend), _renumber(mapped, legend)
+    found = assess_pixels(truth, given, legend, block_px=block_px, seed=seed)
+    found["design_of_reference"] = design
+    if design == "stratified":
+        found["design"] = _design_based(truth, given, legend, grid)
+    return found
+
+
+def _common_legend(mapped: Labels, reference: Labels) -> list[LandCover]:
+    """Every class of either side by value; names of the reference win unless they are only numbers."""
+    known = {entry.value: entry for entry in mapped.legend}
+    for entry in reference.legend:
+        if entry.value not in known or entry.name != f"class {entry.value}":
+            known[entry.value] = entry
+    return [known[value] for value in sorted(known)]
+
+
+def _renumber(labels: Labels, legend: list[LandCover]) -> np.ndarray:
+    position = {entry.value: i for i, entry in enumerate(legend, 1)}
+    return np.array([0, *(position[value] for value in labels.values)])[labels.index]
+
+
+def _design_based(truth: np.ndarray, given: np.ndarray, legend: list[LandCover], grid: Grid | None) -> dict[str, Any]:
+    k = len(legend)
+    at = (truth > 0) & (given > 0)
+    sample = np.bincount((given[at] - 1) * k + truth[at] - 1, minlength=k * k).reshape(k, k)
+    mapped = np.bincount(given.ravel(), minlength=k + 1)[1:]
+    estimate = stratified_estimate(sample, mapped)
+    size = grid.pixel_size if grid is not None else None
+    total = float(mapped.sum()) * (size[0] * size[1] if size else 1.0)
+
+    def pair(value: float, error: float) -> dict[str, float | None]:
+        finite = np.isfinite(value) and np.isfinite(error)
+        return {
+            "value": float(value) if np.isfinite(value) else None,
+            "standard_error": float(error) if finite else None,
+        }
+
+    return {
+        "method": "stratified random sample, strata are the map classes (Olofsson et al. 2014)",
+        "level": LEVEL,
+        "half_interval_in_standard_errors": NORMAL_QUANTILE,
+        "overall_accuracy": pair(estimate.overall_accuracy, estimate.overall_accuracy_se),
+        "area_unit": "map units squared" if size else "pixels",
+        "total_area": total,
+        "per_class": [
+            {
+                "value": entry.value,
+                "name": entry.name,
+                "sample_pixels": int(sample[i].sum()),
+                "mapped_pixels": int(mapped[i]),
+                "users_accuracy": pair(estimate.users_accuracy[i], estimate.users_accuracy_se[i]),
+                "producers_accuracy": pair(estimate.producers_accuracy[i], estimate.producers_accuracy_se[i]),
+                "area": pair(estimate.area[i] * total, estimate.area_se[i] * total),
+            }
+            for i, entry in enumerate(legend)
+        ],
+    }

@@ -1,0 +1,434 @@
+"""The command line: parse, call one verb, print. Errors meant for the user show without a traceback."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+from patchfree import __version__, show
+from patchfree.errors import ConfigError, PatchfreeError
+
+if TYPE_CHECKING:
+    from patchfree.labels import Labels
+    from patchfree.recipes import Recipe
+    from patchfree.scene import Scene
+    from patchfree.split import Split
+    from patchfree.train import Outputs
+
+app = typer.Typer(
+    name="patchfree",
+    help="Train on a whole hyperspectral scene from a few labels, map every pixel, and say honestly how well.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+SceneArgument = Annotated[
+    str,
+    typer.Argument(metavar="SCENE", help="ENVI, GeoTIFF, MATLAB, NumPy, a folder or list of tiles; FILE.mat:VARIABLE."),
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
+Nodata = Annotated[
+    float | None, typer.Option(help="Stored value that means 'no data', in place of what the file says.")
+]
+DropBands = Annotated[str, typer.Option(help="Bands to leave out, counted from 1: 1-4,130.")]
+Axes = Annotated[str | None, typer.Option(help="Order of a bare array's axes: hwb (rows, columns, bands) or bhw.")]
+ClassField = Annotated[str | None, typer.Option(help="Attribute of a vector file that holds the class.")]
+Layer = Annotated[str | None, typer.Option(help="Layer of a vector file that has several.")]
+Unlabelled = Annotated[
+    list[int] | None, typer.Option(help="Class value that means 'no label' (0 if not given); repeatable.")
+]
+LabelScale = Annotated[int, typer.Option(help="Label pixels along one scene pixel, for labels on a finer grid.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+RecipeName = Annotated[str, typer.Option(help="default or paper.")]
+Seed = Annotated[int, typer.Option(min=0, help="Repeats split, weights and sampling.")]
+Steps = Annotated[int | None, typer.Option(help="Training steps, in place of the recipe's.")]
+LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate, in place of the recipe's.")]
+Control = Annotated[
+    list[str] | None,
+    typer.Option(help="Simple classifier to put beside it: svm, rf or none; repeatable.  [default: svm]"),
+]
+Probabilities = Annotated[bool, typer.Option("--probabilities", help="Also write probabilities.tif.")]
+Uncertainty = Annotated[bool, typer.Option("--uncertainty", help="Also write uncertainty.tif (entropy and margin).")]
+Figures = Annotated[bool, typer.Option("--figures", help="Also write the report's figures as PNG files.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run with other settings in the output folder.")]
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    del debug  # read from the arguments by `main`, which must know it even when parsing fails
+    if version:
+        show.line(f"patchfree {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def info(
+    scene: SceneArgument,
+    nodata: Nodata = None,
+    drop_bands: DropBands = "",
+    axes: Axes = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a scene holds and what was assumed: size, bands, wavelengths, CRS, nodata, value range."""
+    opened = _open(scene, nodata, drop_bands, axes)
+    facts = show.scene_facts(opened)
+    show.line(json.dumps(facts, indent=2, ensure_ascii=False)) if as_json else show.facts(facts)
+
+
+@app.command()
+def train(
+    scene: SceneArgument,
+    labels: Annotated[
+        str | None, typer.Argument(metavar="LABELS", help="Class raster, polygons, points, or a CSV of points.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the run; an interrupted run in it is resumed.")] = ...,  # type: ignore[assignment]
+    blocks: Annotated[
+        str | None, typer.Option(help="Side of spatially separate blocks: 24, 24px or 240m.  [default: chosen]")
+    ] = None,
+    buffer: Annotated[
+        str | None, typer.Option(help="Strip without training pixels around test blocks: 4, 4px or 40m.")
+    ] = None,
+    per_class: Annotated[
+        int | None, typer.Option(help="Random split: training pixels of each class (optimistic).")
+    ] = None,
+    fraction: Annotated[
+        float | None, typer.Option(help="Random split: share of each class to train on (optimistic).")
+    ] = None,
+    train_file: Annotated[
+        str | None, typer.Option("--train", metavar="FILE", help="Labels to train on, with --test.")
+    ] = None,
+    test_file: Annotated[
+        str | None, typer.Option("--test", metavar="FILE", help="Labels to test on, with --train.")
+    ] = None,
+    validation_file: Annotated[
+        str | None, typer.Option("--validation", metavar="FILE", help="Labels for validation, with --train.")
+    ] = None,
+    recipe: RecipeName = "default",
+    seed: Seed = 0,
+    steps: Steps = None,
+    learning_rate: LearningRate = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="After the test, train once more on all labels, for the map.")
+    ] = False,
+    control: Control = None,
+    class_field: ClassField = None,
+    layer: Layer = None,
+    unlabelled: Unlabelled = None,
+    ignore_class: Annotated[list[int] | None, typer.Option(help="Class value to leave out; repeatable.")] = None,
+    label_scale: LabelScale = 1,
+    nodata: Nodata = None,
+    drop_bands: DropBands = "",
+    axes: Axes = None,
+    probabilities: Probabilities = False,
+    uncertainty: Uncertainty = False,
+    figures: Figures = False,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="RUN", help="Run of the same scene under another protocol, to show in the report; repeatable."
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+) -> None:
+    """Split the labels, train on the whole scene, test, map, and write a report."""
+    from patchfree.run import load_run
+    from patchfree.train import train as train_scene
+
+    opened = _open(scene, nodata, drop_bands, axes)
+
+    def read(path: str) -> Labels:
+        return _labels(path, opened, class_field, layer, unlabelled, label_scale, axes).without(ignore_class or ())
+
+    files = (train_file, test_file, validation_file)
+    reference, split = _choose(opened, labels, files, read, blocks, buffer, per_class, fraction, seed)
+    others = tuple(load_run(folder) for folder in beside or ())
+    with show.progress() as tell:
+        run = train_scene(
+            opened,
+            reference,
+            split=split,
+            recipe=_recipe(recipe, steps, learning_rate),
+            seed=seed,
+            controls=_controls(control),
+            refit=refit,
+            out=out,
+            outputs=_outputs(probabilities, uncertainty, figures, overwrite, beside=others),
+            device=device,
+            progress=lambda state: tell("", state),
+        )
+    show.summary(run)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("patchfree-demo"),
+    recipe: RecipeName = "default",
+    seed: Seed = 0,
+    steps: Steps = None,
+    learning_rate: LearningRate = None,
+    control: Control = None,
+    probabilities: Probabilities = False,
+    uncertainty: Uncertainty = False,
+    figures: Figures = False,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+) -> None:
+    """Do the whole job on Indian Pines: random pixels with three seeds, and separate blocks, beside an SVM."""
+    from patchfree.demo import demo as run_demo
+
+    with show.progress() as tell:
+        run = run_demo(
+            out,
+            recipe=_recipe(recipe, steps, learning_rate),
+            seed=seed,
+            device=device,
+            controls=_controls(control),
+            outputs=_outputs(probabilities, uncertainty, figures, overwrite),
+            progress=tell,
+        )
+    show.demo_summary(run, [out / f"random-{seed + i}" for i in range(3)])
+
+
+@app.command(name="map")
+def map_scene(
+    run: RunArgument,
+    scene: SceneArgument,
+    out: Annotated[Path, typer.Option(help="GeoTIFF to write.")] = ...,  # type: ignore[assignment]
+    probabilities: Annotated[
+        Path | None, typer.Option(help="Also write the probability of each class to this GeoTIFF.")
+    ] = None,
+    uncertainty: Annotated[Path | None, typer.Option(help="Also write entropy and margin to this GeoTIFF.")] = None,
+    nodata: Nodata = None,
+    drop_bands: DropBands = "",
+    axes: Axes = None,
+    device: Device = "auto",
+) -> None:
+    """Apply a trained run to a scene that has the same bands."""
+    from patchfree.files import check_writable
+    from patchfree.run import load_run
+
+    loaded = load_run(run)
+    for path in filter(None, (out, probabilities, uncertainty)):
+        check_writable(path.parent)
+    result = loaded.predict(_open(scene, nodata, drop_bands, axes), device=device)
+    show.line(f"Map: {result.save_map(out)}")
+    if probabilities:
+        show.line(f"Probabilities: {result.save_probabilities(probabilities)}")
+    if uncertainty:
+        show.line(f"Uncertainty: {result.save_uncertainty(uncertainty)}")
+
+
+@app.command()
+def assess(
+    class_map: Annotated[
+        str, typer.Argument(metavar="MAP", help="Class map, ours or not: any raster format that scenes have.")
+    ],
+    labels: Annotated[
+        str, typer.Argument(metavar="LABELS", help="Reference: class raster, polygons, points, or a CSV of points.")
+    ],
+    design: Annotated[
+        str, typer.Option(help="'stratified' if the reference is a random sample drawn within each class of this map.")
+    ] = "none",
+    class_field: ClassField = None,
+    layer: Layer = None,
+    unlabelled: Unlabelled = None,
+    blocks: Annotated[int | None, typer.Option(help="Side in pixels of the blocks that the intervals draw.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure the accuracy of any class map at reference labels, with intervals."""
+    from patchfree.assess import assess as measure
+    from patchfree.io import find_reader
+    from patchfree.io.reference import read_labels
+
+    grid = find_reader(class_map, layers=2).describe().grid
+    mapped = read_labels(class_map, grid)
+    reference = read_labels(labels, grid, class_field=class_field, layer=layer, unlabelled=unlabelled or (0,))
+    found = measure(mapped, reference, design=design, grid=grid, block_px=blocks)  # type: ignore[arg-type]
+    show.line(json.dumps(found, indent=2, ensure_ascii=False)) if as_json else show.accuracy(found)
+
+
+@app.command()
+def cite(run: RunArgument) -> None:
+    """Print the references of the methods that a run used."""
+    from patchfree.cite import cite as references
+    from patchfree.run import load_run
+
+    show.line(references(load_run(run)))
+
+
+def _open(path: str, nodata: float | None, drop_bands: str, axes: str | None) -> Scene:
+    from patchfree.io import open_scene
+
+    return open_scene(path, nodata=nodata, drop_bands=_band_list(drop_bands), axes=axes)
+
+
+def _band_list(text: str) -> list[int]:
+    """1-4,130 as numbers."""
+    numbers: list[int] = []
+    try:
+        for part in filter(None, (p.strip() for p in text.split(","))):
+            first, _, last = part.partition("-")
+            numbers += range(int(first), int(last or first) + 1)
+    except ValueError:
+        raise ConfigError(f"Got --drop-bands {text!r}; need numbers and ranges such as 1-4,130.") from None
+    return numbers
+
+
+def _labels(
+    path: str,
+    scene: Scene,
+    class_field: str | None,
+    layer: str | None,
+    unlabelled: list[int] | None,
+    scale: int,
+    axes: str | None,
+) -> Labels:
+    from patchfree.io.reference import read_labels
+
+    return read_labels(
+        path, scene, class_field=class_field, layer=layer, unlabelled=unlabelled or (0,), label_scale=scale, axes=axes
+    )
+
+
+def _choose(
+    scene: Scene,
+    labels: str | None,
+    files: tuple[str | None, str | None, str | None],
+    read: Any,  # noqa: ANN401 - a path to labels
+    blocks: str | None,
+    buffer: str | None,
+    per_class: int | None,
+    fraction: float | None,
+    seed: int,
+) -> tuple[Labels, Split]:
+    """The labels and the split that the options ask for."""
+    from patchfree.blocks import block_split
+    from patchfree.split import given_split, random_split
+
+    ways = {"--blocks": blocks, "--per-class": per_class, "--fraction": fraction, "--train": files[0]}
+    asked = [name for name, value in ways.items() if value is not None]
+    if len(asked) > 1:
+        raise ConfigError(f"Got {' and '.join(asked)}; choose one way to pick test pixels.")
+    if buffer is not None and asked not in ([], ["--blocks"]):
+        raise ConfigError(f"--buffer belongs to --blocks; it has no effect with {asked[0]}.")
+    train_file, test_file, validation_file = files
+    if train_file or test_file or validation_file:
+        if not (train_file and test_file):
+            raise ConfigError(
+                "An official split needs both --train FILE and --test FILE (and, if there is one, --validation FILE)."
+            )
+        if labels is not None:
+            raise ConfigError(
+                "Got LABELS and --train/--test; give either one label file to split, or two that are split already."
+            )
+        return given_split(
+            read(train_file), read(test_file), val=read(validation_file) if validation_file else None, seed=seed
+        )
+    if labels is None:
+        raise ConfigError("Got no labels. Give LABELS after SCENE, or --train FILE and --test FILE.")
+    reference = read(labels).within(scene.valid)
+    if not (reference.index > 0).any():
+        raise ConfigError(
+            f"All labels of {labels} lie where the scene holds no data. Check nodata and position of both files."
+        )
+    if per_class is not None or fraction is not None:
+        return reference, random_split(reference, per_class=per_class, fraction=fraction, seed=seed)
+    size, strip = _pixels(blocks, scene, "--blocks"), _pixels(buffer, scene, "--buffer")
+    return reference, block_split(reference, size=size, buffer=strip, seed=seed)
+
+
+def _pixels(text: str | None, scene: Scene, option: str) -> int | None:
+    """A length in pixels, from '24', '24px' or '240m'."""
+    if text is None:
+        return None
+    number, metres = text.lower().removesuffix("px"), False
+    if number.endswith("m"):
+        number, metres = number[:-1], True
+    try:
+        value = float(number)
+    except ValueError:
+        raise ConfigError(f"Got {option} {text!r}; need a length such as 24, 24px or 240m.") from None
+    if metres:
+        from rasterio.crs import CRS
+
+        size = scene.grid.pixel_size
+        if size is None or scene.grid.crs is None or not CRS.from_wkt(scene.grid.crs).is_projected:
+            raise ConfigError(
+                f"{option} {text} is in metres, but the scene has no projected coordinate system. Give pixels: {option} 24px."
+            )
+        value /= CRS.from_wkt(scene.grid.crs).linear_units_factor[1] * (size[0] * size[1]) ** 0.5
+    return round(value)
+
+
+def _recipe(name: str, steps: int | None, learning_rate: float | None) -> Recipe:
+    import dataclasses
+
+    from patchfree.recipes import get_recipe
+
+    changes: dict[str, Any] = {} if steps is None else {"steps": steps}
+    if learning_rate is not None:
+        changes["learning_rate"] = learning_rate
+    return dataclasses.replace(get_recipe(name), **changes)
+
+
+def _controls(names: list[str] | None) -> tuple[str, ...]:
+    from patchfree.controls import CONTROLS
+
+    chosen = tuple(dict.fromkeys(names or ["svm"]))
+    if chosen == ("none",):
+        return ()
+    unknown = [name for name in chosen if name not in CONTROLS]
+    if unknown:
+        raise ConfigError(f"Got --control {unknown[0]}; there are {', '.join(sorted(CONTROLS))} and none.")
+    return chosen
+
+
+def _outputs(probabilities: bool, uncertainty: bool, figures: bool, overwrite: bool, **more: Any) -> Outputs:  # noqa: ANN401
+    from patchfree.train import Outputs
+
+    command = "patchfree " + shlex.join(sys.argv[1:])
+    return Outputs(probabilities, uncertainty, figures, overwrite, command, **more)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code: 0 done, 1 failure, 2 the user's to mend."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    # `--debug` is welcome anywhere on the line.
+    arguments = (["--debug"] if debug else []) + [a for a in arguments if a != "--debug"]
+    try:
+        code = app(args=arguments, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except PatchfreeError as error:
+        if debug:
+            raise
+        show.error(str(error))
+        sys.exit(error.exit_code)
+    except click.exceptions.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        show.error("Interrupted. What was trained so far is kept: run the same command again to go on.")
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        what = (
+            "The machine's memory is not enough"
+            if isinstance(error, MemoryError)
+            else f"{type(error).__name__}: {error}"
+        )
+        show.error(f"{what}. This should not happen; run again with --debug to see where, and report it.")
+        sys.exit(1)

@@ -1,0 +1,65 @@
+"""Writing files so that nothing is lost: a temporary name first, moved into place when complete."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from patchfree.errors import ConfigError, OutputError
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Write a whole file or nothing; what was there before stays until the new file is complete.
+
+    Raises:
+        OutputError: the disk is full, or the place cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path} could not be written: {error.strerror or error}. {len(data)} bytes were needed; what was there "
+            "before is untouched. Free some space or choose another place, and run the same command again."
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """Write JSON, readable by people; NaN and infinity become null."""
+    write_bytes(path, (json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder, and refuse now rather than after an hour's work if nothing can be written there.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    probe = folder / f".probe.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"Nothing can be written to {folder}: {error.strerror or error}. Choose another place with --out."
+        ) from error

@@ -1,0 +1,219 @@
+"""The training loop: one scene, one network, one optimiser step per pass over the whole scene.
+
+Everything random is drawn from (seed, step), so that a run that was interrupted and resumed gives the same bits
+as one that was not.
+
+Dimension key: c bands, h rows, w columns, k classes, n pixels.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int
+from torch import Tensor, nn
+
+from patchfree.device import choose_precision
+from patchfree.errors import SplitError, TrainingFailed
+from patchfree.losses import masked_cross_entropy
+from patchfree.models import MODELS
+from patchfree.recipes import Recipe
+from patchfree.sample.stratified import balanced_step, epoch_length, stratified_epoch
+from patchfree.shuffle import shuffle_scene
+
+VALIDATIONS = 10
+"""How often the validation accuracy is measured during a training."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happened in one training step.
+
+    Attributes:
+        number: 1 and up.
+        of: steps of the whole training.
+        loss: mean cross-entropy of the step's pixels.
+        learning_rate: rate of the step.
+        seconds: since training began or was resumed.
+        validation_accuracy: share of validation pixels that are right; None where it was not measured.
+    """
+
+    number: int
+    of: int
+    loss: float
+    learning_rate: float
+    seconds: float
+    validation_accuracy: float | None = None
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Rate of a step, counted from 0."""
+    if recipe.schedule == "poly":
+        return recipe.learning_rate * (1 - step / recipe.steps) ** 0.9
+    rise = max(1.0, recipe.warm_up * recipe.steps)
+    if step < rise:  # from 1/25 of the peak, as a half cosine
+        return recipe.learning_rate * (1 + (1 / 25 - 1) * (1 + math.cos(math.pi * step / rise)) / 2)
+    return recipe.learning_rate * (1 + math.cos(math.pi * (step - rise) / max(1.0, recipe.steps - rise))) / 2
+
+
+class Trainer:
+    """A network in training on one scene.
+
+    Args:
+        values: standardised bands; 0 where there is no data.
+        valid: where there is data.
+        index: class 1..k of each pixel; read only at training and validation pixels.
+        train: training pixels.
+        val: validation pixels, for the progress display only.
+        classes: k.
+        recipe: all settings; `shuffle` is True or False here.
+        seed: repeats the training.
+        device: where to compute.
+    """
+
+    def __init__(
+        self,
+        values: Float32[np.ndarray, "c h w"],
+        valid: Bool[np.ndarray, "h w"],
+        index: Int[np.ndarray, "h w"],
+        *,
+        train: Bool[np.ndarray, "h w"],
+        val: Bool[np.ndarray, "h w"],
+        classes: int,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        if not (train & valid).any():
+            raise SplitError(
+                f"None of the {int(train.sum())} training pixels holds data: all lie in masked parts of the scene. "
+                "Check the nodata value, or label other places."
+            )
+        self.recipe, self.seed, self.device = recipe, seed, device
+        self.precision = choose_precision(recipe.precision, device)
+        self.steps_done = 0
+        self.values = torch.from_numpy(values).to(device)
+        self.valid = torch.from_numpy(valid).to(device)
+        self.pixels, self.classes = _labelled(index, train & valid, device)
+        self.val_pixels, self.val_classes = _labelled(index, val & valid, device)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            model = MODELS[recipe.model](bands=len(values), classes=classes)
+        self.model: nn.Module = model.to(device).to(memory_format=torch.channels_last)
+        self.optimiser = _optimiser(self.model, recipe)
+
+    def run(self) -> Iterator[Step]:
+        """Train until the recipe's last step; yields one record per step.
+
+        Raises:
+            TrainingFailed: the loss or the gradient is no longer finite; the network is as before that step.
+        """
+        began = time.perf_counter()
+        every = max(1, self.recipe.steps // VALIDATIONS)
+        while self.steps_done < self.recipe.steps:
+            rate = learning_rate(self.recipe, self.steps_done)
+            loss = self._step(rate)
+            self.steps_done += 1
+            measured = len(self.val_pixels) and (self.steps_done % every == 0 or self.steps_done == self.recipe.steps)
+            yield Step(
+                self.steps_done,
+                self.recipe.steps,
+                loss,
+                rate,
+                time.perf_counter() - began,
+                self._validate() if measured else None,
+            )
+
+    def _step(self, rate: float) -> float:
+        values, valid, pixels, classes = self.values, self.valid, self.pixels, self.classes
+        if self.recipe.sampling != "all":
+            chosen = self._chosen().to(self.device)
+            pixels, classes = pixels[chosen], classes[chosen]
+        if self.recipe.shuffle:
+            generator = torch.Generator().manual_seed(_mix(self.seed, 2, self.steps_done))
+            values, valid, pixels = shuffle_scene(values, valid, pixels, generator=generator)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        loss = masked_cross_entropy(
+            self._scores(values, valid), pixels, classes, label_smoothing=self.recipe.label_smoothing
+        )
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        value = float(loss.detach())
+        if not (math.isfinite(value) and math.isfinite(float(norm))):
+            raise TrainingFailed(
+                f"Training broke down at step {self.steps_done + 1} of {self.recipe.steps}: the loss is {value:g} and the gradient's "
+                f"norm {float(norm):g}. The network as it was before this step is kept. Try a lower --learning-rate "
+                f"(now {self.recipe.learning_rate:g}), and check the scene's value range with `patchfree info`."
+            )
+        self.optimiser.step()
+        return value
+
+    def _scores(self, values: Tensor, valid: Tensor) -> Tensor:
+        x = values[None].contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            scores: Tensor = self.model(x, None if bool(valid.all()) else valid[None])
+        return scores[0]
+
+    def _chosen(self) -> Tensor:
+        """The pixels of this step, drawn from (seed, epoch) or (seed, step), so that any step can be found again."""
+        classes, per_class = self.classes.cpu(), self.recipe.per_class
+        if self.recipe.sampling == "balanced":
+            generator = torch.Generator().manual_seed(_mix(self.seed, 1, self.steps_done))
+            return balanced_step(classes, per_class=per_class, generator=generator)
+        epoch, step = divmod(self.steps_done, epoch_length(classes, per_class=per_class))
+        generator = torch.Generator().manual_seed(_mix(self.seed, 1, epoch))
+        return stratified_epoch(classes, per_class=per_class, generator=generator)[step]
+
+    def _validate(self) -> float:
+        self.model.eval()
+        with torch.no_grad():
+            scores = self._scores(self.values, self.valid).flatten(1)[:, self.val_pixels]
+        return float((scores.argmax(0) == self.val_classes).float().mean())
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the next step depends on, as plain tensors."""
+        state = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for number, slots in self.optimiser.state_dict()["state"].items():
+            state |= {f"optimiser.{number}.{slot}": value for slot, value in slots.items() if value is not None}
+        state["steps_done"] = torch.tensor(self.steps_done)
+        return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from a state of `state()`."""
+        self.model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
+        whole = self.optimiser.state_dict()
+        whole["state"] = {}
+        for name, value in state.items():
+            if name.startswith("optimiser."):
+                _, number, slot = name.split(".")
+                whole["state"].setdefault(int(number), {})[slot] = value
+        self.optimiser.load_state_dict(whole)
+        self.steps_done = int(state["steps_done"])
+
+
+def _labelled(
+    index: Int[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Flat positions and classes 0..k-1 of the masked pixels."""
+    pixels = np.flatnonzero(mask)
+    classes = index.ravel()[pixels].astype(np.int64) - 1
+    return torch.from_numpy(pixels.astype(np.int64)).to(device), torch.from_numpy(classes).to(device)
+
+
+def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(model.parameters(), recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay)
+    return torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+
+def _mix(seed: int, purpose: int, number: int) -> int:
+    """A random state from a seed, what it is for, and a running number."""
+    return int(np.random.SeedSequence((seed, purpose, number)).generate_state(1, np.uint64)[0] >> np.uint64(1))

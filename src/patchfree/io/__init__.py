@@ -1,0 +1,170 @@
+"""The door: files in, scenes and labels out. Adding a raster format is one file and one line in READERS."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Shaped
+
+from patchfree.errors import SceneError
+from patchfree.io import envi
+from patchfree.io._reader import Description, LandClass, Reader, Window, check_dtype
+from patchfree.io.arrays import Numpy
+from patchfree.io.envi import Envi
+from patchfree.io.gdal import Gdal
+from patchfree.io.matlab import Matlab
+from patchfree.io.mosaic import Mosaic, is_mosaic
+from patchfree.scene import Bands, Scene, make_scene
+
+READERS: dict[str, tuple[Callable[[Path], bool], type[Reader]]] = {
+    "mosaic": (is_mosaic, Mosaic),
+    "envi": (envi.is_envi, Envi),
+    "matlab": (lambda path: path.suffix.lower() == ".mat", Matlab),
+    "numpy": (lambda path: path.suffix.lower() in (".npy", ".npz"), Numpy),
+    "gdal": (lambda _: True, Gdal),
+}
+"""Formats in the order in which they are tried: a test of the path, and the reader."""
+
+__all__ = [
+    "READERS",
+    "Bands",
+    "Description",
+    "LandClass",
+    "Reader",
+    "Window",
+    "find_reader",
+    "open_scene",
+    "read_raster",
+]
+
+
+def find_reader(path: str | Path, *, axes: str | None = None, layers: int = 3) -> Reader:
+    """The reader of a file.
+
+    Args:
+        path: a file, or `file.mat:variable` for one array of several.
+        axes: order of the axes of a bare array, "hwb" or "bhw".
+        layers: 3 to look for a scene, 2 to look for labels.
+
+    Raises:
+        SceneError: the file does not exist.
+    """
+    file, variable = Path(path), None
+    if not file.exists():
+        stem, colon, name = str(path).rpartition(":")
+        if colon and Path(stem).exists():
+            file, variable = Path(stem), name
+    if not file.exists():
+        near = sorted(p.name for p in file.parent.glob("*"))[:8] if file.parent.is_dir() else []
+        hint = (
+            f"The folder holds {', '.join(near)}." if near else f"The folder {file.parent} does not exist or is empty."
+        )
+        raise SceneError(f"{file} does not exist. {hint} Check the path.")
+    kind = next(reader for matches, reader in READERS.values() if matches(file))
+    if variable is not None and kind not in (Matlab, Numpy):
+        raise SceneError(f"{file} is no file with named variables; leave out ':{variable}'.")
+    return kind(file, variable=variable, axes=axes, layers=layers)
+
+
+def open_scene(
+    path: str | Path,
+    *,
+    nodata: float | None = None,
+    drop_bands: Sequence[int] = (),
+    keep_bad_bands: bool = False,
+    axes: str | None = None,
+) -> Scene:
+    """Read a scene: bands, wavelengths, map position, and which pixels hold data.
+
+    Bands that hold no data or that the file flags as bad are dropped; pixels without data in any kept band
+    are masked; both are told in `Scene.notes`.
+
+    Args:
+        path: ENVI (header or binary), GeoTIFF or anything GDAL reads, MATLAB, NumPy, a folder or a list of tiles;
+            `file.mat:variable` names one array of several.
+        nodata: stored value that means "no data", in place of what the file says.
+        drop_bands: one-based numbers of bands to leave out.
+        keep_bad_bands: keep bands that the file flags as bad.
+        axes: order of the axes of a bare array: "hwb" (rows, columns, bands; the custom) or "bhw".
+
+    Raises:
+        SceneError: the file is missing, damaged, of another kind, or holds no data.
+    """
+    reader = find_reader(path, axes=axes)
+    description = reader.describe()
+    unknown = sorted(set(drop_bands) - set(description.bands.numbers))
+    if unknown:
+        raise SceneError(f"{path} has bands 1 to {len(description.bands)}; cannot drop {unknown}.")
+    if nodata is not None:
+        description = dataclasses.replace(description, nodata=(nodata,) * len(description.bands))
+    values, missing = _physical(reader, description)
+    name = reader.path.name
+    notes = [*description.notes]
+    if description.bands.wavelengths_nm is None:
+        notes.append("The file states no wavelengths; bands are known by number only.")
+    if description.grid.crs is None:
+        notes.append("The scene is not georeferenced; maps are written in pixel coordinates.")
+    bad = set(drop_bands) | (set() if keep_bad_bands else set(description.bad_bands))
+    return make_scene(
+        values,
+        missing=missing,
+        bands=description.bands,
+        grid=description.grid,
+        name=name,
+        bad_bands=sorted(bad),
+        notes=notes,
+        details=_details(path, description),
+    )
+
+
+def read_raster(path: str | Path, *, axes: str | None = None) -> tuple[Description, Shaped[np.ndarray, "c h w"]]:
+    """The stored numbers of a raster and what it says of itself: for labels and maps."""
+    reader = find_reader(path, axes=axes, layers=2)
+    description = reader.describe()
+    values = reader.read()
+    check_dtype(reader.path, values.dtype)
+    return description, values
+
+
+def _physical(
+    reader: Reader, description: Description
+) -> tuple[Float32[np.ndarray, "c h w"], Bool[np.ndarray, "c h w"]]:
+    """Values with scale and offset applied, and where they are missing."""
+    stored = reader.read()
+    check_dtype(reader.path, stored.dtype)
+    values = np.ascontiguousarray(stored, dtype=np.float32)
+    missing = ~np.isfinite(values)
+    for band, nodata in enumerate(description.nodata or ()):
+        if nodata is not None and not np.isnan(nodata):
+            missing[band] |= stored[band] == nodata
+    outside = reader.outside()
+    if outside is not None:
+        missing |= outside
+    if values is stored or np.shares_memory(values, stored):
+        values = values.copy()
+    if description.scale is not None:
+        values *= np.asarray(description.scale, np.float32)[:, None, None]
+    if description.offset is not None:
+        values += np.asarray(description.offset, np.float32)[:, None, None]
+    values[missing] = 0
+    return values, missing
+
+
+def _details(path: str | Path, description: Description) -> dict[str, Any]:
+    def one(values: tuple[Any, ...] | None) -> Any:  # noqa: ANN401 - a number or a list of them
+        return None if values is None else values[0] if len(set(values)) == 1 else list(values)
+
+    return {
+        "path": str(path),
+        "format": description.format,
+        "dtype": str(description.dtype),
+        "nodata": one(description.nodata),
+        "scale": one(description.scale),
+        "offset": one(description.offset),
+        "bad_bands": list(description.bad_bands),
+        **description.details,
+    }

@@ -1,0 +1,60 @@
+"""NumPy files: `.npy` with one array, `.npz` with several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from patchfree.errors import SceneError
+from patchfree.io._reader import Description, Reader, Window, bands_first, check_dtype, layout
+from patchfree.io._variables import Variable, pick_variable
+from patchfree.scene import Bands, Grid
+
+
+class Numpy(Reader):
+    """A bare array: rows, columns, bands unless `axes` says otherwise."""
+
+    def _array(self) -> tuple[str | None, np.ndarray[Any, Any]]:
+        try:
+            if self.path.suffix.lower() == ".npy":
+                return None, np.load(self.path, mmap_mode="r", allow_pickle=False)
+            with np.load(self.path, allow_pickle=False) as archive:
+                variables = [Variable(name, archive[name].shape, archive[name].dtype) for name in archive.files]
+                name = pick_variable(self.path, variables, self.variable, self.layers)
+                return name, archive[name]
+        except SceneError:
+            raise
+        except (ValueError, EOFError, OSError) as error:
+            if "allow_pickle" in str(error):
+                raise SceneError(
+                    f"{self.path} holds Python objects, not numbers; save a plain array with numpy.save."
+                ) from None
+            raise SceneError(f"{self.path} cannot be read as a NumPy file: {error}. Save it again.") from error
+
+    def describe(self) -> Description:
+        """Shape and type of the array."""
+        name, array = self._array()
+        check_dtype(self.path, array.dtype)
+        height, width, count, first = layout(self.path, array.shape, self.axes, "hwb")
+        notes = [] if array.ndim == 2 else [_axes_note(array.shape, first)]
+        return Description(
+            format="NumPy",
+            dtype=array.dtype,
+            bands=Bands(tuple(range(1, count + 1)), count),
+            grid=Grid(height, width),
+            notes=tuple(notes),
+            details={"variable": name} if name else {},
+        )
+
+    def read(self, window: Window | None = None) -> Shaped[np.ndarray, "c h w"]:
+        """The stored numbers."""
+        _, array = self._array()
+        first = layout(self.path, array.shape, self.axes, "hwb")[3]
+        return bands_first(np.asarray(array), first, window)
+
+
+def _axes_note(shape: tuple[int, ...], first: bool) -> str:
+    axes = "bands, rows, columns" if first else "rows, columns, bands"
+    return f"The array {shape} was taken as ({axes}); --axes says otherwise."

@@ -1,0 +1,94 @@
+"""MATLAB files: v5 to v7 through scipy, v7.3 (HDF5, axes reversed) through h5py."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import h5py
+import numpy as np
+import scipy.io
+from jaxtyping import Shaped
+
+from patchfree.errors import SceneError
+from patchfree.io._reader import Description, Reader, Window, bands_first, check_dtype, in_nanometres, layout
+from patchfree.io._variables import Variable, pick_variable
+from patchfree.scene import Bands, Grid
+
+WAVELENGTH_NAMES = ("wavelength", "wavelengths", "wavelengths_nm", "wavelength_nm", "lambda", "wl")
+MATLAB_DTYPES = {"single": "f4", "double": "f8", "logical": "u1", "char": "U1", "cell": "O", "struct": "O"}
+
+
+class Matlab(Reader):
+    """An array of a MATLAB file, found by its shape or named."""
+
+    def _is_hdf5(self) -> bool:
+        return bool(h5py.is_hdf5(self.path))
+
+    def _variables(self) -> list[Variable]:
+        try:
+            if self._is_hdf5():
+                with h5py.File(self.path) as file:
+                    return [
+                        Variable(name, item.shape[::-1], item.dtype)
+                        for name, item in file.items()
+                        if isinstance(item, h5py.Dataset)
+                    ]
+            return [
+                Variable(name, tuple(shape), np.dtype(MATLAB_DTYPES.get(kind, kind if "int" in kind else "O")))
+                for name, shape, kind in scipy.io.whosmat(self.path)
+            ]
+        except (ValueError, OSError, TypeError, NotImplementedError, scipy.io.matlab.MatReadError) as error:
+            raise SceneError(
+                f"{self.path} cannot be read as a MATLAB file: {error}. It is damaged or of another format; copy it again."
+            ) from error
+
+    def _load(self, name: str) -> np.ndarray[Any, Any]:
+        try:
+            if self._is_hdf5():
+                with h5py.File(self.path) as file:
+                    data = file[name][()]
+                    if data.dtype.names == ("real", "imag"):
+                        return (data["real"] + 1j * data["imag"]).T
+                    return np.asarray(data).T
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", scipy.io.matlab.MatReadWarning)
+                return np.asarray(scipy.io.loadmat(self.path, variable_names=[name])[name])
+        except (ValueError, OSError, TypeError, KeyError, EOFError) as error:
+            raise SceneError(
+                f"{self.path}: reading the variable {name!r} failed ({error}). The file is probably truncated; copy it again."
+            ) from error
+        except Exception as error:  # zlib.error of a damaged stream derives from Exception itself
+            raise SceneError(
+                f"{self.path}: the variable {name!r} is damaged ({error}); copy the file again."
+            ) from error
+
+    def describe(self) -> Description:
+        """Name, shape and type of the array, and wavelengths if a variable of a usual name fits."""
+        variables = self._variables()
+        name = pick_variable(self.path, variables, self.variable, self.layers)
+        found = next(v for v in variables if v.name == name)
+        check_dtype(self.path, found.dtype)
+        height, width, count, first = layout(self.path, found.shape, self.axes, "hwb")
+        notes = []
+        if self.variable is None:
+            notes.append(f"Variable {name!r} {found.shape} was chosen by its shape.")
+        wavelengths = None
+        for variable in variables:
+            if variable.name.lower() in WAVELENGTH_NAMES and sorted(variable.shape)[-1] == count and count > 1:
+                given = np.ravel(self._load(variable.name)).astype(float).tolist()
+                wavelengths, note = in_nanometres(given, None)
+                notes += [note] if note else []
+        return Description(
+            format="MATLAB v7.3" if self._is_hdf5() else "MATLAB",
+            dtype=found.dtype,
+            bands=Bands(tuple(range(1, count + 1)), count, wavelengths),
+            grid=Grid(height, width),
+            notes=tuple(notes),
+            details={"variable": name, "bands_first": first},
+        )
+
+    def read(self, window: Window | None = None) -> Shaped[np.ndarray, "c h w"]:
+        """The stored numbers."""
+        array = self._load(pick_variable(self.path, self._variables(), self.variable, self.layers))
+        return bands_first(array, layout(self.path, array.shape, self.axes, "hwb")[3], window)

@@ -1,0 +1,139 @@
+"""A scene in tiles: a folder of rasters, or a list of them, put together on their common grid.
+
+Holes between tiles hold no data. Nothing is resampled: tiles must lie on one grid.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Shaped
+
+from patchfree.errors import SceneError
+from patchfree.io._reader import Description, Reader, Window
+from patchfree.io.gdal import Gdal
+from patchfree.scene import Grid
+
+SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2")
+COLUMNS = {3: ("image", "scene"), 2: ("mask", "label", "labels")}
+
+
+def is_mosaic(path: Path) -> bool:
+    """True for a folder with rasters, and for a table with a column of files."""
+    if path.is_dir():
+        return True
+    return path.suffix.lower() == ".csv" and bool(
+        _header(path) & {name for names in COLUMNS.values() for name in names}
+    )
+
+
+def _header(path: Path) -> set[str]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return {name.strip().lower() for name in next(csv.reader(file), [])}
+
+
+class Mosaic(Reader):
+    """Tiles of one grid as one raster.
+
+    A folder stands for all its rasters. A CSV stands for the files in its column `image` (for a scene) or
+    `mask` (for labels); they are looked for as written, beside the table, and by name in its subfolders.
+    """
+
+    def _tiles(self) -> list[Path]:
+        if self.path.is_dir():
+            tiles = sorted(p for p in self.path.iterdir() if p.suffix.lower() in SUFFIXES)
+            if not tiles:
+                raise SceneError(f"The folder {self.path} holds no raster ({', '.join(SUFFIXES)}).")
+            return tiles
+        with self.path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [
+                {(k or "").strip().lower(): (v or "").strip() for k, v in row.items()} for row in csv.DictReader(file)
+            ]
+        column = next((name for name in COLUMNS[self.layers] if rows and name in rows[0]), None)
+        if column is None:
+            raise SceneError(f"{self.path} has no column {' or '.join(COLUMNS[self.layers])} that lists the tiles.")
+        return [self._find(row[column]) for row in rows if row[column]]
+
+    def _find(self, entry: str) -> Path:
+        listed = Path(entry)
+        roots = [listed, self.path.parent / listed, self.path.parent / listed.name]
+        parts = listed.parts[-2:]
+        roots.append(self.path.parent.joinpath(*parts))
+        for candidate in roots:
+            if candidate.is_file():
+                return candidate
+        raise SceneError(
+            f"{self.path} lists {entry}, which is not there; looked in {', '.join(sorted({str(r.parent) for r in roots}))}."
+        )
+
+    def _place(self) -> tuple[Description, list[tuple[Path, int, int, Grid]]]:
+        """The description of the whole, and row and column of each tile in it."""
+        tiles = [(path, Gdal(path).describe()) for path in self._tiles()]
+        first_path, first = tiles[0]
+        if first.grid.transform is None:
+            raise SceneError(f"{first_path} has no map position; tiles can only be put together by their position.")
+        a, b, x0, d, e, y0 = first.grid.transform
+        inverse = np.linalg.inv(np.array([[a, b], [d, e]]))
+        placed = []
+        for path, tile in tiles:
+            grid = tile.grid
+            same = grid.transform is not None and np.allclose(
+                np.array(grid.transform)[[0, 1, 3, 4]], [a, b, d, e], rtol=1e-9
+            )
+            if grid.crs != first.grid.crs or not same or len(tile.bands) != len(first.bands):
+                raise SceneError(
+                    f"{path} does not fit {first_path.name}: tiles need the same CRS, pixel size and number of bands "
+                    f"({len(tile.bands)} and {len(first.bands)} bands). Leave it out or warp it onto the grid first."
+                )
+            assert grid.transform is not None
+            shift = inverse @ np.array([grid.transform[2] - x0, grid.transform[5] - y0])
+            col, row = np.rint(shift).astype(int)
+            if np.abs(shift - [col, row]).max() > 0.01:
+                raise SceneError(
+                    f"{path} lies {shift[0]:.3f} columns and {shift[1]:.3f} rows from {first_path.name}: not whole pixels. "
+                    "Warp it onto the grid first."
+                )
+            placed.append((path, int(row), int(col), grid))
+        top, left = min(p[1] for p in placed), min(p[2] for p in placed)
+        height = max(p[1] + p[3].height for p in placed) - top
+        width = max(p[2] + p[3].width for p in placed) - left
+        corner = (a, b, x0 + a * left + b * top, d, e, y0 + d * left + e * top)
+        nodata = first.nodata or ((np.nan,) if first.dtype.kind == "f" else (0.0,)) * len(first.bands)
+        whole = dataclasses.replace(
+            first,
+            format=f"mosaic of {len(placed)} {first.format} tiles",
+            grid=Grid(height, width, first.grid.crs, corner),
+            nodata=nodata,
+            notes=(*first.notes, f"{len(placed)} tiles were put together; holes between them hold no data."),
+        )
+        return whole, [(path, row - top, col - left, grid) for path, row, col, grid in placed]
+
+    def describe(self) -> Description:
+        """Read the metadata of every tile."""
+        return self._place()[0]
+
+    def read(self, window: Window | None = None) -> Shaped[np.ndarray, "c h w"]:
+        """The stored numbers; nodata in holes."""
+        whole, tiles = self._place()
+        rows, cols = window or (slice(0, whole.grid.height), slice(0, whole.grid.width))
+        assert whole.nodata is not None
+        fill = np.array([0 if v is None else v for v in whole.nodata], whole.dtype)[:, None, None]
+        values = np.tile(fill, (1, rows.stop - rows.start, cols.stop - cols.start))
+        for path, row, col, grid in tiles:
+            above, below = max(row, rows.start), min(row + grid.height, rows.stop)
+            left, right = max(col, cols.start), min(col + grid.width, cols.stop)
+            if above < below and left < right:
+                part = Gdal(path).read((slice(above - row, below - row), slice(left - col, right - col)))
+                values[:, above - rows.start : below - rows.start, left - cols.start : right - cols.start] = part
+        return values
+
+    def outside(self, window: Window | None = None) -> Bool[np.ndarray, "h w"]:
+        """True between the tiles."""
+        whole, tiles = self._place()
+        outside = np.ones(whole.grid.shape, bool)
+        for _, row, col, grid in tiles:
+            outside[row : row + grid.height, col : col + grid.width] = False
+        return outside if window is None else outside[window]

@@ -1,0 +1,142 @@
+"""One forward pass maps the whole scene.
+
+Dimension key: c bands, h rows, w columns, k classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int
+from scipy.special import entr, softmax
+from torch import nn
+
+from patchfree.errors import SceneError
+from patchfree.io.geotiff import write_class_map, write_layers
+from patchfree.labels import LandCover
+from patchfree.scene import Grid, Scene
+
+
+@dataclass(frozen=True, eq=False)
+class Standardisation:
+    """Mean and standard deviation of each band over the pixels with data of the training scene.
+
+    They use all pixels and no label, test pixels included: the usual transductive setting, stated in the docs.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, scene: Scene) -> Standardisation:
+        """Measure a scene, in double precision; a constant band gets a standard deviation of 1."""
+        mean, std = [], []
+        for band in scene.values:
+            values = band[scene.valid].astype(np.float64)
+            mean.append(float(values.mean()))
+            spread = float(values.std())
+            std.append(spread if spread > 1e-12 * max(1.0, abs(mean[-1])) else 1.0)
+        return cls(tuple(mean), tuple(std))
+
+    def apply(self, scene: Scene) -> Float32[np.ndarray, "c h w"]:
+        """Standardised bands, 0 where there is no data."""
+        mean = np.asarray(self.mean, np.float32)[:, None, None]
+        std = np.asarray(self.std, np.float32)[:, None, None]
+        values = (scene.values - mean) / std
+        values[:, ~scene.valid] = 0
+        return values
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The map of a scene.
+
+    Attributes:
+        probabilities: calibrated probability of each class; 0 where there is no data.
+        valid: where there is data.
+        legend: the k classes.
+        grid: rows, columns, map position.
+        tags: where the map comes from, written into files.
+    """
+
+    probabilities: Float32[np.ndarray, "k h w"]
+    valid: Bool[np.ndarray, "h w"]
+    legend: tuple[LandCover, ...]
+    grid: Grid
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def index(self) -> Int[np.ndarray, "h w"]:
+        """Class 1..k of the legend at each pixel; 0 where there is no data."""
+        return np.where(self.valid, self.probabilities.argmax(0) + 1, 0)
+
+    @property
+    def values(self) -> Int[np.ndarray, "h w"]:
+        """Class value as the labels gave it; 0 where there is no data."""
+        return np.array([0, *(entry.value for entry in self.legend)])[self.index]
+
+    @property
+    def entropy(self) -> Float32[np.ndarray, "h w"]:
+        """Spread of the probabilities, 0 (one class is certain) to 1 (all are alike); NaN where there is no data."""
+        spread = entr(self.probabilities).sum(0) / np.log(max(2, len(self.legend)))
+        return np.where(self.valid, spread, np.nan).astype(np.float32)
+
+    @property
+    def margin(self) -> Float32[np.ndarray, "h w"]:
+        """Probability of the first class less that of the second, 0 to 1; NaN where there is no data."""
+        first, second = np.partition(self.probabilities, -2, axis=0)[-1:-3:-1]
+        return np.where(self.valid, first - second, np.nan).astype(np.float32)
+
+    def save_map(self, path: str | Path) -> Path:
+        """Write the class values as a GeoTIFF with colour table and class names; returns the path."""
+        return write_class_map(Path(path), self.values, self.legend, self.grid, tags=self.tags)
+
+    def save_probabilities(self, path: str | Path) -> Path:
+        """Write one float band a class, NaN where there is no data; returns the path."""
+        layers = np.where(self.valid, self.probabilities, np.float32(np.nan))
+        return write_layers(Path(path), layers, [entry.name for entry in self.legend], self.grid, tags=self.tags)
+
+    def save_uncertainty(self, path: str | Path) -> Path:
+        """Write two float bands, entropy and margin, NaN where there is no data; returns the path."""
+        layers = np.stack([self.entropy, self.margin])
+        return write_layers(Path(path), layers, ["entropy", "margin"], self.grid, tags=self.tags)
+
+
+def predict_scores(
+    model: nn.Module, values: Float32[np.ndarray, "c h w"], valid: Bool[np.ndarray, "h w"], *, device: torch.device
+) -> Float32[np.ndarray, "k h w"]:
+    """Class scores of every pixel, in float32 whatever the training's precision was.
+
+    Raises:
+        SceneError: the scores are not finite.
+    """
+    x = torch.from_numpy(values)[None].to(device).contiguous(memory_format=torch.channels_last)
+    mask = None if valid.all() else torch.from_numpy(valid)[None].to(device)
+    model.eval()
+    with torch.inference_mode():
+        scores: np.ndarray = model(x, mask)[0].float().cpu().numpy()
+    if not np.isfinite(scores[:, valid]).all():
+        raise SceneError(
+            "The network's scores are not finite on this scene: its values are probably far outside those of the training "
+            "scene. Compare both with `patchfree info`."
+        )
+    return np.ascontiguousarray(scores)
+
+
+def probabilities(
+    scores: Float32[np.ndarray, "k h w"],
+    valid: Bool[np.ndarray, "h w"],
+    *,
+    temperature: float,
+    untrained: Sequence[int],
+) -> Float32[np.ndarray, "k h w"]:
+    """Calibrated probabilities; 0 for classes that had no training pixel, and where there is no data."""
+    scaled = scores / np.float32(temperature)
+    scaled[list(untrained)] = -np.inf
+    result: np.ndarray = softmax(scaled, axis=0)
+    result[:, ~valid] = 0
+    return result

@@ -1,0 +1,251 @@
+"""The report: one self-contained HTML file that shows what was mapped, how well, and how that is known.
+
+It draws what was measured and never computes an accuracy of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from patchfree import figures
+from patchfree.cite import references
+from patchfree.files import write_bytes
+from patchfree.labels import Labels
+from patchfree.predict import Prediction
+from patchfree.scene import Scene
+from patchfree.split import Split
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """All that a report shows.
+
+    Attributes:
+        scene: the scene.
+        labels: all reference labels.
+        split: which of them trained and tested.
+        prediction: the map.
+        tested: the map that was tested; another one than `prediction` after a refit.
+        metrics: what was measured.
+        log: the training log.
+        beside: metrics of runs of the same scene under other protocols.
+    """
+
+    scene: Scene
+    labels: Labels
+    split: Split
+    prediction: Prediction
+    tested: Prediction
+    metrics: dict[str, Any]
+    log: Sequence[dict[str, Any]]
+    beside: tuple[dict[str, Any], ...] = ()
+
+    @cached_property
+    def pictures(self) -> dict[str, tuple[str, str, bytes]]:
+        """Title, caption and PNG of each picture, by name."""
+        valid, test_map = self.scene.valid, self.tested.index
+        truth = np.where(self.split.test, self.labels.index, 0)
+        false_colour, bands = figures.false_colour(self.scene)
+        test = self.metrics["test"]
+        wrong = 1 - test["overall_accuracy"] if test["pixels"] else None
+        legend = self.labels.legend
+        refit = self.metrics["protocol"]["refit_on_all_labels"]
+        found: dict[str, tuple[str, str, figures.Picture]] = {
+            "scene": ("Scene", f"False colour ({bands})", false_colour),
+            "map": (
+                "Map",
+                "Class of every pixel" + (", trained on all labels after the test" if refit else ""),
+                figures.class_picture(self.prediction.index, legend, (255, 255, 255)),
+            ),
+            "labels": (
+                "Reference labels",
+                "All labelled pixels",
+                figures.class_picture(self.labels.index, legend, (238, 238, 238)),
+            ),
+            "split": (
+                "Split",
+                "Blue trains, yellow validates, vermilion tests",
+                figures.split_picture(self.split.codes()),
+            ),
+            "errors": (
+                "Errors",
+                "No test pixels" if wrong is None else f"Test pixels: blue is right, vermilion is wrong ({wrong:.1%})",
+                figures.error_picture(truth, test_map),
+            ),
+            "uncertainty": (
+                "Uncertainty",
+                "Entropy of the class probabilities: dark is sure, bright is unsure",
+                figures.amount_picture(self.prediction.entropy),
+            ),
+        }
+        return {
+            name: (title, text, figures.png(figures.mask_picture(picture, valid)))
+            for name, (title, text, picture) in found.items()
+        }
+
+    @cached_property
+    def charts(self) -> dict[str, Any]:
+        """Matplotlib figures by name."""
+        charts = {
+            "spectra": figures.spectra_chart(self.scene, self.labels),
+            "training": figures.training_chart(self.log),
+        }
+        if self.metrics["test"]["pixels"]:
+            charts["confusion"] = figures.confusion_chart(self.metrics["test"]["confusion"], self.labels.legend)
+            charts["reliability"] = figures.reliability_chart(self.metrics["calibration"]["reliability"])
+        return charts
+
+
+def write_report(path: Path, evidence: Evidence) -> Path:
+    """Write the report; returns its path."""
+    environment = Environment(
+        loader=PackageLoader("patchfree", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "interval": _interval, "thousands": lambda n: f"{n:,}"}
+    size = evidence.scene.grid.pixel_size or (1.0, 1.0)
+    html = environment.get_template("report.html.j2").render(
+        m=evidence.metrics,
+        scene=evidence.scene,
+        legend=evidence.labels.legend,
+        mapped=evidence.metrics["map"]["pixels"],
+        pictures={name: (title, text, _data("png", data)) for name, (title, text, data) in evidence.pictures.items()},
+        charts={name: _data("svg+xml", figures.svg(chart).encode()) for name, chart in evidence.charts.items()},
+        aspect=f"{evidence.scene.grid.width * size[1]:g} / {evidence.scene.grid.height * size[0]:g}",
+        protocol=describe_protocol(evidence.metrics["protocol"]),
+        leaks=describe_leaks(evidence.metrics["protocol"]),
+        verdicts=[describe_control(evidence.metrics, control) for control in evidence.metrics["controls"]],
+        beside=_beside(evidence),
+        references=references(evidence.metrics),
+    )
+    write_bytes(path, html.encode())
+    return path
+
+
+def write_figures(folder: Path, evidence: Evidence) -> None:
+    """Every picture and chart of the report as a PNG file."""
+    for name, (_, _, data) in evidence.pictures.items():
+        write_bytes(folder / f"{name}.png", data)
+    for name, chart in evidence.charts.items():
+        write_bytes(folder / f"{name}.png", figures.chart_png(chart))
+
+
+def describe_protocol(protocol: dict[str, Any]) -> str:
+    """How the test pixels were chosen, in one or two plain sentences."""
+    split, counts = protocol["split"], protocol["counts"]
+    kind = split.get("kind", "given")
+    pixels = (
+        f"{counts['train']:,} pixels trained the network, {counts['validation']:,} set its temperature, and "
+        f"{counts['test']:,} tested it."
+    )
+    if kind == "blocks":
+        return (
+            f"The scene was cut into blocks of {split['size_px']} by {split['size_px']} pixels; each block belongs to training or to "
+            f"testing, and no training pixel lies within {split['buffer_px']} pixels of a test pixel. {pixels}"
+        )
+    if kind == "random":
+        amount = f"{split['per_class']} pixels" if "per_class" in split else f"{split['fraction']:.0%} of the pixels"
+        return f"{amount} of each class were drawn at random for training, and all the others tested it. {pixels}"
+    return f"Training and test pixels were given in separate files. {pixels}"
+
+
+def describe_leaks(protocol: dict[str, Any]) -> list[str]:
+    """The leak audit in plain sentences."""
+    audit = protocol["leak_audit"]
+    if audit["min_distance_px"] is None:
+        return ["There are no test pixels, so nothing is known of the accuracy."]
+    metres = "median_distance_map_units"
+    lines = [
+        f"Pixels shared by training and test: {audit['shared_pixels']}.",
+        f"From a test pixel to the nearest training pixel: {audit['min_distance_px']:g} pixels at least, "
+        f"{audit['median_distance_px']:g} in the median"
+        + (f" ({audit[metres]:g} map units)" if metres in audit else "")
+        + ".",
+        f"{audit['share_inside_receptive_field']:.0%} of the test pixels have a training pixel inside the network's window of "
+        f"{audit['receptive_field_px']} pixels, and {audit['share_touching_training']:.0%} touch one.",
+    ]
+    if audit["whole_scene_statistics"]:
+        lines.append(
+            "The network and the standardisation use statistics over the whole scene, test pixels included, but none of their labels."
+        )
+    if audit["optimistic"]:
+        lines.append("Test pixels lie among the training pixels: expect a lower accuracy in places without labels.")
+    return lines
+
+
+def describe_control(metrics: dict[str, Any], control: dict[str, Any]) -> dict[str, Any]:
+    """Whether the map beats a control on the same pixels, in words."""
+    difference = control["overall_accuracy_difference"]
+    if difference is None:
+        return control | {"verdict": "not tested", "beaten": None}
+    value, interval = difference["value"], difference["interval"]
+    sure = interval is not None and (interval[0] > 0 or interval[1] < 0)
+    points = f"{abs(value) * 100:.1f} points"
+    words = (
+        f"{'better' if value > 0 else 'worse'} by {points}"
+        if sure
+        else f"no clear difference ({'+' if value >= 0 else '−'}{points})"
+    )
+    return control | {"verdict": words, "beaten": bool(value > 0) if sure else None}
+
+
+def _beside(evidence: Evidence) -> list[dict[str, Any]]:
+    """A row for each protocol: this run, and the others grouped with mean and spread over their seeds."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for metrics in (evidence.metrics, *evidence.beside):
+        split = {k: v for k, v in metrics["protocol"]["split"].items() if k not in ("seed", "validation")}
+        groups.setdefault(repr(split), []).append(metrics)
+    if len(groups) < 2:
+        return []
+    rows = []
+    for members in groups.values():
+        ours = [m["test"]["overall_accuracy"] for m in members]
+        controls = [c["overall_accuracy"] for m in members for c in m["controls"] if c["name"] == "svm"]
+        rows.append(
+            {
+                "name": _protocol_name(members[0]["protocol"]["split"]),
+                "optimistic": members[0]["protocol"]["optimistic"],
+                "seeds": [m["protocol"]["seed"] for m in members],
+                "mean": float(np.mean(ours)),
+                "std": float(np.std(ours, ddof=1)) if len(ours) > 1 else None,
+                "values": ours,
+                "average": float(np.mean([m["test"]["average_accuracy"] for m in members])),
+                "svm": float(np.mean(controls)) if controls else None,
+            }
+        )
+    return rows
+
+
+def _protocol_name(split: dict[str, Any]) -> str:
+    if split["kind"] == "blocks":
+        return f"separate blocks of {split['size_px']} px"
+    if split["kind"] == "random":
+        return (
+            f"random, {split['per_class']} a class"
+            if "per_class" in split
+            else f"random, {split['fraction']:.0%} of each class"
+        )
+    return "given files"
+
+
+def _data(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{value * 100:.{digits}f} %"
+
+
+def _interval(value: Sequence[float] | None) -> str:
+    return "" if value is None else f"{value[0] * 100:.1f}–{value[1] * 100:.1f} %"

@@ -1,0 +1,191 @@
+"""A trained run: the network, what it needs to know of bands and classes, and what was measured.
+
+A run folder holds `model.safetensors` (weights) and `model.json` (everything else needed to map a scene); there
+is no pickle anywhere. docs/outputs.md describes every file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from patchfree.device import choose_device
+from patchfree.errors import RunError
+from patchfree.files import write_bytes, write_json
+from patchfree.labels import LandCover
+from patchfree.models import MODELS
+from patchfree.predict import Prediction, Standardisation, predict_scores, probabilities
+from patchfree.scene import Bands, Scene
+
+FORMAT = 1
+UNFINISHED = ".unfinished"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained network with all it needs to map a scene.
+
+    Attributes:
+        model: name in `patchfree.models.MODELS`.
+        weights: the network's tensors.
+        bands: the bands it was trained on.
+        standardisation: mean and deviation of those bands.
+        legend: the classes.
+        untrained: positions in the legend of classes without training pixels: never mapped.
+        temperature: divides the scores before the softmax.
+        recipe: settings of the training, for the record.
+        metrics: what was measured (the content of `metrics.json`).
+        folder: where it lies; None if it was not saved.
+    """
+
+    model: str
+    weights: dict[str, Tensor]
+    bands: Bands
+    standardisation: Standardisation
+    legend: tuple[LandCover, ...]
+    untrained: tuple[int, ...]
+    temperature: float
+    recipe: dict[str, Any]
+    metrics: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def predict(self, scene: Scene, *, device: str = "auto") -> Prediction:
+        """Map a scene of any size that has the run's bands.
+
+        Bands are matched by wavelength where both sides know it. The scene is standardised with the training
+        scene's statistics, so both need the same units.
+
+        Args:
+            scene: the scene to map.
+            device: auto, cpu, cuda or cuda:N.
+
+        Raises:
+            BandMismatch: the scene lacks bands of the run.
+        """
+        scene = scene.matching(self.bands)
+        where = choose_device(device)
+        network = MODELS[self.model](bands=len(self.bands), classes=len(self.legend))
+        network.load_state_dict(self.weights)
+        network = network.to(where).to(memory_format=torch.channels_last)
+        scores = predict_scores(network, self.standardisation.apply(scene), scene.valid, device=where)
+        chances = probabilities(scores, scene.valid, temperature=self.temperature, untrained=self.untrained)
+        return Prediction(chances, scene.valid, self.legend, scene.grid, {"model_hash": self.model_hash})
+
+    @property
+    def model_hash(self) -> str:
+        """A hash of the weights."""
+        return _hash(safetensors.torch.save(self.weights))
+
+    def save_model(self, folder: Path) -> None:
+        """Write `model.safetensors` and `model.json` into a folder."""
+        data = safetensors.torch.save(self.weights)
+        write_bytes(folder / "model.safetensors", data)
+        write_json(
+            folder / "model.json",
+            {
+                "format": FORMAT,
+                "model": self.model,
+                "weights_hash": _hash(data),
+                "parameters": sum(value.numel() for value in self.weights.values()),
+                "bands": dataclasses.asdict(self.bands),
+                "standardisation": dataclasses.asdict(self.standardisation),
+                "legend": [dataclasses.asdict(entry) for entry in self.legend],
+                "untrained": list(self.untrained),
+                "temperature": self.temperature,
+                "recipe": self.recipe,
+            },
+        )
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        RunError: it is not there, not finished, or damaged.
+    """
+    folder = Path(folder)
+    if not (folder / "model.json").is_file():
+        unfinished = (folder / UNFINISHED).is_dir()
+        raise RunError(
+            f"{folder} holds a run that is not finished: run the same `patchfree train` command again to resume it."
+            if unfinished
+            else f"{folder} is no run folder: it has no model.json. Make one with `patchfree train SCENE LABELS --out {folder}`."
+        )
+    facts = read_json(folder / "model.json")
+    if facts.get("format") != FORMAT:
+        raise RunError(
+            f"{folder} has format {facts.get('format')}, this patchfree reads {FORMAT}. Train the run again."
+        )
+    weights = read_tensors(folder / "model.safetensors", facts["weights_hash"])
+    bands = facts["bands"]
+    metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").is_file() else {}
+    return Run(
+        model=facts["model"],
+        weights=weights,
+        bands=Bands(
+            tuple(bands["numbers"]),
+            bands["total"],
+            None if bands["wavelengths_nm"] is None else tuple(bands["wavelengths_nm"]),
+            None if bands["fwhm_nm"] is None else tuple(bands["fwhm_nm"]),
+        ),
+        standardisation=Standardisation(
+            tuple(facts["standardisation"]["mean"]), tuple(facts["standardisation"]["std"])
+        ),
+        legend=tuple(LandCover(e["value"], e["name"], tuple(e["colour"])) for e in facts["legend"]),
+        untrained=tuple(facts["untrained"]),
+        temperature=facts["temperature"],
+        recipe=facts["recipe"],
+        metrics=metrics,
+        folder=folder,
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a run folder.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path} cannot be read: {error}. Train the run again, or restore the file from a copy."
+        ) from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path} does not hold a JSON object. Train the run again, or restore the file from a copy.")
+    return value
+
+
+def read_tensors(path: Path, expected_hash: str | None = None) -> dict[str, Tensor]:
+    """Tensors of a safetensors file, checked against a hash.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    try:
+        data = path.read_bytes()
+        tensors = safetensors.torch.load(data)
+    except (OSError, safetensors.SafetensorError, ValueError) as error:
+        raise RunError(
+            f"{path} is missing or damaged ({error}). Restore it from a copy, or train the run again."
+        ) from error
+    if expected_hash is not None and _hash(data) != expected_hash:
+        raise RunError(
+            f"{path} is damaged: its hash is {_hash(data)[:12]}, model.json expects {expected_hash[:12]}. "
+            "Restore it from a copy, or train the run again."
+        )
+    return tensors
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -1,0 +1,1 @@
+"""Which labelled pixels count in which training step."""

@@ -1,0 +1,65 @@
+"""Scenes and labels for every test: small, synthetic, seeded; and the real ones where they are at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from patchfree.labels import Labels, make_labels
+from patchfree.scene import Bands, Grid, Scene, make_scene
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+UTM33 = "EPSG:32633"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Folder of real scenes; the test is skipped where it is not present."""
+    if not SHARED.is_dir():
+        pytest.skip(f"real scenes not found at {SHARED}: they are not part of the project")
+    return SHARED
+
+
+def synthetic(
+    *, rows: int = 40, cols: int = 48, bands: int = 12, classes: int = 3, noise: float = 0.35, seed: int = 0
+) -> tuple[Scene, Labels]:
+    """A scene of Voronoi fields, each with its class's spectrum, a smooth gain and noise; every pixel is labelled."""
+    rng = np.random.default_rng(seed)
+    sites = rng.uniform((0, 0), (rows, cols), (8 * classes, 2))
+    of_site = np.arange(len(sites)) % classes
+    r, c = np.mgrid[:rows, :cols]
+    nearest = ((r[..., None] - sites[:, 0]) ** 2 + (c[..., None] - sites[:, 1]) ** 2).argmin(-1)
+    truth = of_site[nearest] + 1
+    spectra = rng.normal(1.0, 0.5, (classes, bands)).astype(np.float32)
+    gain = 1 + 0.1 * np.sin(r / rows * 3) * np.cos(c / cols * 2)
+    values = (spectra[truth - 1] * gain[..., None] + noise * rng.normal(size=(rows, cols, bands))).transpose(2, 0, 1)
+    scene = make_scene(
+        np.ascontiguousarray(values, np.float32),
+        missing=np.zeros(values.shape, bool),
+        bands=Bands(
+            tuple(range(1, bands + 1)), bands, tuple(np.linspace(450.0, 2400.0, bands).round(2).tolist())
+        ),
+        grid=Grid(rows, cols),
+        name="synthetic",
+    )
+    return scene, make_labels(truth, names={i: f"land {i}" for i in range(1, classes + 1)})
+
+
+@pytest.fixture
+def scene_and_labels() -> tuple[Scene, Labels]:
+    """The synthetic scene with all pixels labelled."""
+    return synthetic()
+
+
+@pytest.fixture
+def scene(scene_and_labels: tuple[Scene, Labels]) -> Scene:
+    """The synthetic scene."""
+    return scene_and_labels[0]
+
+
+@pytest.fixture
+def labels(scene_and_labels: tuple[Scene, Labels]) -> Labels:
+    """Its labels."""
+    return scene_and_labels[1]
