@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 from patchfree.labels import Labels, make_labels
 from patchfree.scene import Bands, Grid, Scene, make_scene
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; before torch is loaded
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 UTM33 = "EPSG:32633"
@@ -38,9 +41,7 @@ def synthetic(
     scene = make_scene(
         np.ascontiguousarray(values, np.float32),
         missing=np.zeros(values.shape, bool),
-        bands=Bands(
-            tuple(range(1, bands + 1)), bands, tuple(np.linspace(450.0, 2400.0, bands).round(2).tolist())
-        ),
+        bands=Bands(tuple(range(1, bands + 1)), bands, tuple(np.linspace(450.0, 2400.0, bands).round(2).tolist())),
         grid=Grid(rows, cols),
         name="synthetic",
     )

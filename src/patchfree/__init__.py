@@ -8,6 +8,8 @@ Example:
     >>> run.predict(scene).save_map("map.tif")  # doctest: +SKIP
 """
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -97,3 +99,15 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands fo
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+class _Package(ModuleType):
+    """Keeps `patchfree.train` the function: importing the file of that name would put the module in its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - whatever the name stands for
+        if name in _HOMES and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from patchfree.errors import ConfigError, SplitError
 from patchfree.labels import Labels
-from patchfree.split import VALIDATION_SHARE, Split, check_classes
+from patchfree.split import VALIDATION_SHARE, Split, check_classes, check_validation
 
 TRAIN_SHARE = 0.5
 TRIES = 96
@@ -46,6 +46,7 @@ def block_split(
         SplitError: no class can be put on both sides, or a class has a single pixel.
         ConfigError: a setting is out of range.
     """
+    check_validation(validation)
     check_classes(labels)
     h, w = labels.index.shape
     size = int(np.clip(min(h, w) // 8, 4, 64)) if size is None else size
@@ -136,7 +137,6 @@ def _one_sided(
     labels: Labels, train: Bool[np.ndarray, "h w"], test: Bool[np.ndarray, "h w"], buffer: int
 ) -> tuple[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"], list[int]]:
     """Classes that ended up on one side only train, and leave the test; the buffer is kept."""
-    untested = []
     for number in range(1, len(labels.legend) + 1):
         mine = labels.index == number
         if not (train & mine).any():
@@ -145,8 +145,8 @@ def _one_sided(
         if not (train & mine).any():  # swallowed by the buffer of other classes' test pixels
             train = train | mine
             test = test & ~_near(mine, buffer)
-        if not (test & mine).any():
-            untested.append(number - 1)
+    # Only now: making room for one class can take the last test pixel of another.
+    untested = [i for i in range(len(labels.legend)) if not (test & (labels.index == i + 1)).any()]
     return train, test, untested
 
 

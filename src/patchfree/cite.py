@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from patchfree.errors import RunError
+
 if TYPE_CHECKING:
     from patchfree.run import Run
 
@@ -18,6 +20,7 @@ METHODS: dict[str, str] = {
     "adamw": "I. Loshchilov, F. Hutter (2019). Decoupled Weight Decay Regularization. ICLR.",
     "one-cycle": "L. N. Smith, N. Topin (2019). Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates. SPIE 11006.",
     "label-smoothing": "C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna (2016). Rethinking the Inception Architecture for Computer Vision. CVPR.",
+    "logit-adjustment": "A. K. Menon et al. (2021). Long-tail learning via logit adjustment. ICLR.",
     "temperature": "C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger (2017). On Calibration of Modern Neural Networks. ICML.",
     "blocks": (
         "D. R. Roberts et al. (2017). Cross-validation strategies for data with temporal, spatial, hierarchical, or phylogenetic "
@@ -41,6 +44,7 @@ def references(metrics: dict[str, Any]) -> list[str]:
     used += ["adamw"] if recipe["optimiser"] == "adamw" else []
     used += ["one-cycle"] if recipe["schedule"] == "one-cycle" else []
     used += ["label-smoothing"] if recipe["label_smoothing"] else []
+    used += ["logit-adjustment"] if recipe["prior"] else []
     used += ["temperature"] if metrics["calibration"]["temperature"] is not None else []
     used += ["blocks", "kappa"]
     used += [control["name"] for control in metrics["controls"]]
@@ -49,5 +53,13 @@ def references(metrics: dict[str, Any]) -> list[str]:
 
 
 def cite(run: Run) -> str:
-    """The references of the methods that a run used, one a line."""
+    """The references of the methods that a run used, one a line.
+
+    Raises:
+        RunError: the run has no record of its methods.
+    """
+    if not run.metrics:
+        raise RunError(
+            f"{run.folder or 'The run'} has no metrics.json, which says what methods it used. Train the run again."
+        )
     return "\n".join(references(run.metrics))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import shlex
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from patchfree import __version__, show
@@ -29,6 +32,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+UsageProblem: Any = typer.BadParameter.__mro__[
+    2
+]  # ClickException of the click inside typer (newer ones carry their own)
 
 SceneArgument = Annotated[
     str,
@@ -61,15 +68,21 @@ Figures = Annotated[bool, typer.Option("--figures", help="Also write the report'
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run with other settings in the output folder.")]
 
 
-@app.callback()
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
-    del debug  # read from the arguments by `main`, which must know it even when parsing fails
-    if version:
+def _print_version(wanted: bool) -> bool:
+    if wanted:
         show.line(f"patchfree {__version__}")
         raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    del version, debug  # the latter is read from the arguments by `main`, which must know it even when parsing fails
 
 
 @app.command()
@@ -148,8 +161,9 @@ def train(
 
     opened = _open(scene, nodata, drop_bands, axes)
 
-    def read(path: str) -> Labels:
-        return _labels(path, opened, class_field, layer, unlabelled, label_scale, axes).without(ignore_class or ())
+    def read(*paths: str) -> list[Labels]:
+        found = [_labels(path, opened, class_field, layer, unlabelled, label_scale, axes) for path in paths]
+        return _without(found, ignore_class or ())
 
     files = (train_file, test_file, validation_file)
     reference, split = _choose(opened, labels, files, read, blocks, buffer, per_class, fraction, seed)
@@ -252,6 +266,8 @@ def assess(
     from patchfree.io import find_reader
     from patchfree.io.reference import read_labels
 
+    if design not in ("none", "stratified"):
+        raise ConfigError(f"Got --design {design}; need none or stratified.")
     grid = find_reader(class_map, layers=2).describe().grid
     mapped = read_labels(class_map, grid)
     reference = read_labels(labels, grid, class_field=class_field, layer=layer, unlabelled=unlabelled or (0,))
@@ -279,8 +295,11 @@ def _band_list(text: str) -> list[int]:
     numbers: list[int] = []
     try:
         for part in filter(None, (p.strip() for p in text.split(","))):
-            first, _, last = part.partition("-")
-            numbers += range(int(first), int(last or first) + 1)
+            first, dash, last = part.partition("-")
+            run = range(int(first), int(last if dash else first) + 1)
+            if not run:
+                raise ValueError
+            numbers += run
     except ValueError:
         raise ConfigError(f"Got --drop-bands {text!r}; need numbers and ranges such as 1-4,130.") from None
     return numbers
@@ -302,11 +321,20 @@ def _labels(
     )
 
 
+def _without(parts: list[Labels], values: list[int] | tuple[()]) -> list[Labels]:
+    """The labels without some classes, each of which must be in at least one of the files."""
+    held = sorted({value for part in parts for value in part.values})
+    unknown = [value for value in values if value not in held]
+    if unknown:
+        raise ConfigError(f"Got --ignore-class {unknown[0]}; the labels hold {held}.")
+    return [part.without(set(values) & set(part.values)) for part in parts]
+
+
 def _choose(
     scene: Scene,
     labels: str | None,
     files: tuple[str | None, str | None, str | None],
-    read: Any,  # noqa: ANN401 - a path to labels
+    read: Callable[..., list[Labels]],
     blocks: str | None,
     buffer: str | None,
     per_class: int | None,
@@ -333,24 +361,23 @@ def _choose(
             raise ConfigError(
                 "Got LABELS and --train/--test; give either one label file to split, or two that are split already."
             )
-        return given_split(
-            read(train_file), read(test_file), val=read(validation_file) if validation_file else None, seed=seed
-        )
+        train, test, *val = read(*filter(None, files))
+        return given_split(train, test, val=val[0] if val else None, seed=seed)
     if labels is None:
         raise ConfigError("Got no labels. Give LABELS after SCENE, or --train FILE and --test FILE.")
-    reference = read(labels).within(scene.valid)
+    reference = read(labels)[0].within(scene.valid)
     if not (reference.index > 0).any():
         raise ConfigError(
             f"All labels of {labels} lie where the scene holds no data. Check nodata and position of both files."
         )
     if per_class is not None or fraction is not None:
         return reference, random_split(reference, per_class=per_class, fraction=fraction, seed=seed)
-    size, strip = _pixels(blocks, scene, "--blocks"), _pixels(buffer, scene, "--buffer")
+    size, strip = _pixels(blocks, scene, "--blocks", round), _pixels(buffer, scene, "--buffer", math.ceil)
     return reference, block_split(reference, size=size, buffer=strip, seed=seed)
 
 
-def _pixels(text: str | None, scene: Scene, option: str) -> int | None:
-    """A length in pixels, from '24', '24px' or '240m'."""
+def _pixels(text: str | None, scene: Scene, option: str, whole: Callable[[float], int]) -> int | None:
+    """A length in pixels, from '24', '24px' or '240m'; `whole` says which way parts of a pixel go."""
     if text is None:
         return None
     number, metres = text.lower().removesuffix("px"), False
@@ -358,7 +385,8 @@ def _pixels(text: str | None, scene: Scene, option: str) -> int | None:
         number, metres = number[:-1], True
     try:
         value = float(number)
-    except ValueError:
+        whole(value)  # neither infinite nor NaN
+    except (ValueError, OverflowError):
         raise ConfigError(f"Got {option} {text!r}; need a length such as 24, 24px or 240m.") from None
     if metres:
         from rasterio.crs import CRS
@@ -369,7 +397,7 @@ def _pixels(text: str | None, scene: Scene, option: str) -> int | None:
                 f"{option} {text} is in metres, but the scene has no projected coordinate system. Give pixels: {option} 24px."
             )
         value /= CRS.from_wkt(scene.grid.crs).linear_units_factor[1] * (size[0] * size[1]) ** 0.5
-    return round(value)
+    return whole(round(value, 6))
 
 
 def _recipe(name: str, steps: int | None, learning_rate: float | None) -> Recipe:
@@ -377,7 +405,7 @@ def _recipe(name: str, steps: int | None, learning_rate: float | None) -> Recipe
 
     from patchfree.recipes import get_recipe
 
-    changes: dict[str, Any] = {} if steps is None else {"steps": steps}
+    changes: dict[str, Any] = {} if steps is None else {"steps": steps, "apart_steps": None}
     if learning_rate is not None:
         changes["learning_rate"] = learning_rate
     return dataclasses.replace(get_recipe(name), **changes)
@@ -389,6 +417,8 @@ def _controls(names: list[str] | None) -> tuple[str, ...]:
     chosen = tuple(dict.fromkeys(names or ["svm"]))
     if chosen == ("none",):
         return ()
+    if "none" in chosen:
+        raise ConfigError(f"Got --control {' and --control '.join(chosen)}; give either none or classifiers.")
     unknown = [name for name in chosen if name not in CONTROLS]
     if unknown:
         raise ConfigError(f"Got --control {unknown[0]}; there are {', '.join(sorted(CONTROLS))} and none.")
@@ -404,6 +434,8 @@ def _outputs(probabilities: bool, uncertainty: bool, figures: bool, overwrite: b
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code: 0 done, 1 failure, 2 the user's to mend."""
+    # Threads that spin while they wait make a busy machine ten times slower; read when torch is loaded (docs/log.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     # `--debug` is welcome anywhere on the line.
@@ -413,18 +445,18 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(code if isinstance(code, int) else 0)
     except PatchfreeError as error:
         if debug:
-            raise
+            traceback.print_exc()
         show.error(str(error))
         sys.exit(error.exit_code)
-    except click.exceptions.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         show.error("Interrupted. What was trained so far is kept: run the same command again to go on.")
         sys.exit(1)
+    except UsageProblem as error:
+        error.show()
+        sys.exit(error.exit_code)
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()
         what = (
             "The machine's memory is not enough"
             if isinstance(error, MemoryError)

@@ -33,11 +33,11 @@ def svm(spectra: Float32[np.ndarray, "n c"], classes: Int[np.ndarray, " n"], see
     if folds < 2:
         chosen = {"C": 100.0, "gamma": 0.5 / spectra.shape[1]}
     else:
-        search = GridSearchCV(SVC(), grid, cv=StratifiedKFold(folds, shuffle=True, random_state=seed))
+        search = GridSearchCV(SVC(random_state=seed), grid, cv=StratifiedKFold(folds, shuffle=True, random_state=seed))
         search.fit(spectra[few], classes[few])
         chosen = search.best_params_
     part = _stratified_part(classes, MOST_PIXELS, rng)
-    return SVC(**chosen).fit(spectra[part], classes[part]), {**chosen, "training_pixels": len(part)}
+    return SVC(**chosen, random_state=seed).fit(spectra[part], classes[part]), {**chosen, "training_pixels": len(part)}
 
 
 def random_forest(spectra: Float32[np.ndarray, "n c"], classes: Int[np.ndarray, " n"], seed: int) -> Fitted:

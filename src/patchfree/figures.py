@@ -54,7 +54,7 @@ def class_picture(index: Int[np.ndarray, "h w"], legend: Sequence[LandCover], em
     return np.array([empty, *(entry.colour for entry in legend)], np.uint8)[index]
 
 
-def split_picture(codes: Int[np.ndarray, "h w"]) -> Picture:
+def split_picture(codes: UInt8[np.ndarray, "h w"]) -> Picture:
     """Training, validation and test pixels in blue, yellow and vermilion."""
     return np.array(SPLIT_COLOURS, np.uint8)[codes]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -25,8 +26,11 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # not there, nor is its folder
+            temporary.unlink()
+        if not isinstance(error, OSError):
+            raise
         raise OutputError(
             f"{path} could not be written: {error.strerror or error}. {len(data)} bytes were needed; what was there "
             "before is untouched. Free some space or choose another place, and run the same command again."
@@ -45,7 +49,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return value.item() if hasattr(value, "item") else value
+    return _plain(value.item()) if hasattr(value, "item") else value
 
 
 def check_writable(folder: Path) -> None:

@@ -18,13 +18,13 @@ import torch
 from jaxtyping import Bool, Float32, Int
 from torch import Tensor, nn
 
+from patchfree.augment import jitter_bands, shuffle_scene
 from patchfree.device import choose_precision
 from patchfree.errors import SplitError, TrainingFailed
 from patchfree.losses import masked_cross_entropy
 from patchfree.models import MODELS
 from patchfree.recipes import Recipe
 from patchfree.sample.stratified import balanced_step, epoch_length, stratified_epoch
-from patchfree.shuffle import shuffle_scene
 
 VALIDATIONS = 10
 """How often the validation accuracy is measured during a training."""
@@ -137,6 +137,9 @@ class Trainer:
         if self.recipe.shuffle:
             generator = torch.Generator().manual_seed(_mix(self.seed, 2, self.steps_done))
             values, valid, pixels = shuffle_scene(values, valid, pixels, generator=generator)
+        if self.recipe.jitter:
+            generator = torch.Generator().manual_seed(_mix(self.seed, 3, self.steps_done))
+            values = jitter_bands(values, valid, self.recipe.jitter, generator=generator)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.model.train()
@@ -197,6 +200,19 @@ class Trainer:
                 whole["state"].setdefault(int(number), {})[slot] = value
         self.optimiser.load_state_dict(whole)
         self.steps_done = int(state["steps_done"])
+
+
+def class_offsets(
+    index: Int[np.ndarray, "h w"], train: Bool[np.ndarray, "h w"], classes: int, prior: float
+) -> Float32[np.ndarray, " k"]:
+    """What to add to the scores: `prior` times the log frequency of each class among the training pixels.
+
+    Classes without a training pixel get 0; they are never mapped anyway.
+
+    Reference: Menon et al., "Long-tail learning via logit adjustment", ICLR 2021.
+    """
+    counts = np.bincount(index[train], minlength=classes + 1)[1:].astype(np.float32)
+    return (prior * np.log(np.where(counts > 0, counts / counts.sum(), 1))).astype(np.float32)
 
 
 def _labelled(

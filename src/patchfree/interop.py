@@ -12,6 +12,9 @@ from patchfree.scene import Bands, Grid, Scene, make_scene
 if TYPE_CHECKING:
     import xarray
 
+PIXELS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+"""The transform of a scene without map position: x is the column, y the row."""
+
 
 def to_xarray(scene: Scene) -> xarray.DataArray:
     """Band, y, x; NaN where there is no data; coordinates of the pixel centres, wavelengths, CRS as attributes.
@@ -24,7 +27,7 @@ def to_xarray(scene: Scene) -> xarray.DataArray:
     except ImportError:
         raise MissingExtra("xarray", "xarray", "Scene.to_xarray") from None
     grid = scene.grid
-    a, b, c, d, e, f = grid.transform or (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    a, b, c, d, e, f = grid.transform or PIXELS
     rows, cols = np.arange(grid.height) + 0.5, np.arange(grid.width) + 0.5
     coords: dict[str, object] = {"band": list(scene.bands.numbers)}
     if b == d == 0:  # a rotated grid has no one-dimensional coordinates
@@ -60,6 +63,8 @@ def from_xarray(array: xarray.DataArray) -> Scene:
                 f"The array has the dimensions {tuple(array.dims)}; a scene needs band, y and x. Rename them with array.rename."
             )
         found[name] = match
+    if array.dtype.kind not in "uifb":
+        raise SceneError(f"The array holds {array.dtype}; a scene needs real numbers (integers or floats).")
     array = array.transpose(found["band"], found["y"], found["x"])
     values = np.array(array.values, np.float32)
     count = len(values)
@@ -106,4 +111,5 @@ def _transform(
     dx, dy = (x[-1] - x[0]) / (len(x) - 1), (y[-1] - y[0]) / (len(y) - 1)
     if not (np.allclose(np.diff(x), dx, rtol=1e-3) and np.allclose(np.diff(y), dy, rtol=1e-3)):
         raise SceneError("The x or y coordinates are not evenly spaced; resample the array onto a regular grid first.")
-    return dx, 0.0, float(x[0] - dx / 2), 0.0, dy, float(y[0] - dy / 2)
+    transform = (float(dx), 0.0, float(x[0] - dx / 2), 0.0, float(dy), float(y[0] - dy / 2))
+    return None if transform == PIXELS else transform

@@ -19,12 +19,13 @@ from patchfree.errors import LabelError
 
 MOST_CLASSES = 65_535
 
-# Okabe-Ito first (colour-blind safe), then Tol's muted and light schemes: distinct in hue and in lightness.
+# Okabe-Ito first; each further colour lies farthest from all before it, and from white and light grey, in CIELAB as seen
+# with normal sight, deuteranopia and protanopia (Machado et al. 2009).
 PALETTE = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
-    (51, 34, 136), (136, 204, 238), (17, 119, 51), (153, 153, 51), (221, 204, 119), (136, 34, 85), (170, 68, 153),
-    (238, 221, 136), (119, 170, 221), (153, 221, 255), (68, 187, 153), (187, 204, 51), (170, 170, 0), (255, 170, 187),
-    (102, 102, 102), (68, 1, 84), (160, 82, 45), (70, 130, 180), (152, 251, 152), (255, 99, 71), (0, 0, 128),
+    (0, 0, 255), (30, 0, 150), (0, 255, 150), (120, 0, 30), (0, 120, 255), (90, 0, 90), (60, 255, 255), (255, 0, 90),
+    (180, 0, 0), (150, 30, 90), (210, 180, 90), (30, 60, 150), (0, 255, 210), (120, 150, 255), (150, 30, 210),
+    (60, 120, 60), (120, 210, 150), (150, 255, 120), (60, 0, 210), (150, 180, 210), (90, 0, 60),
 )  # fmt: skip
 
 
@@ -98,7 +99,7 @@ class Labels:
 
 
 def make_labels(
-    values: Num[np.ndarray, "h w"],
+    values: Num[np.ndarray, "h w"] | Bool[np.ndarray, "h w"],
     *,
     legend: Sequence[LandCover] = (),
     names: dict[int, str] | None = None,
@@ -136,7 +137,7 @@ def make_labels(
         if off.any() or not np.isfinite(values).all():
             example = values[off][0] if off.any() else np.inf
             raise LabelError(
-                f"{source} must be whole numbers, one a class; got {example:g} and {int(off.sum())} more fractions. "
+                f"{source} must be whole numbers, one a class; got {example:g}, and {max(int(off.sum()) - 1, 0)} more. "
                 "Is this a raster of measurements or probabilities? Round or reclassify it first."
             )
     classes, inverse = np.unique(values.astype(np.int64), return_inverse=True)
@@ -147,6 +148,11 @@ def make_labels(
         raise LabelError(
             f"{source} hold the negative class value {worst}; classes are 1 and up. "
             f"If {worst} means 'no label', pass --unlabelled {worst}."
+        )
+    if (classes[labelled] == 0).any():
+        raise LabelError(
+            f"{source} hold the class value 0, which stands for 'no data' in every map. Add 1 to all class values, or "
+            "pass --unlabelled 0 too if it means 'no label'."
         )
     kept = classes[labelled]
     if not len(kept):

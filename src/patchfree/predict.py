@@ -131,11 +131,12 @@ def probabilities(
     scores: Float32[np.ndarray, "k h w"],
     valid: Bool[np.ndarray, "h w"],
     *,
+    offsets: Sequence[float],
     temperature: float,
     untrained: Sequence[int],
 ) -> Float32[np.ndarray, "k h w"]:
     """Calibrated probabilities; 0 for classes that had no training pixel, and where there is no data."""
-    scaled = scores / np.float32(temperature)
+    scaled = (scores + np.asarray(offsets, np.float32)[:, None, None]) / np.float32(temperature)
     scaled[list(untrained)] = -np.inf
     result: np.ndarray = softmax(scaled, axis=0)
     result[:, ~valid] = 0

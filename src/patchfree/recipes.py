@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +28,12 @@ class Recipe:
         per_class: most pixels of one class in one step, for "gs2" and "balanced".
         label_smoothing: share of the target spread over all classes.
         shuffle: cut the scene into blocks and lay them out anew at each step, so that the network cannot learn the
-            layout; "auto" does so where the test pixels lie apart from the training pixels.
+            layout; "auto" does so where the test pixels lie apart from the training pixels, and sets `steps`,
+            `jitter` and `prior` accordingly (`resolved`).
+        apart_steps: steps when "auto" shuffles; None for as many as otherwise.
+        jitter: deviation of a random gain and offset of each band at each step, in standard deviations of the band.
+        prior: how much of the training pixels' class frequencies is put back into the scores, 0 to 1: balanced steps
+            take all classes for equally common, which favours the average over the overall accuracy.
         precision: "float32", "bfloat16", or "auto": bfloat16 where the device computes it natively.
     """
 
@@ -44,6 +50,9 @@ class Recipe:
     per_class: int = 20
     label_smoothing: float = 0.0
     shuffle: bool | Literal["auto"] = False
+    apart_steps: int | None = None
+    jitter: float = 0.0
+    prior: float = 0.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def __post_init__(self) -> None:
@@ -51,6 +60,14 @@ class Recipe:
             raise ConfigError(f"Got steps={self.steps}; need at least 1.")
         if not 0 < self.learning_rate < float("inf"):
             raise ConfigError(f"Got learning_rate={self.learning_rate:g}; need a positive number such as 0.001.")
+
+    def resolved(self, *, apart: bool) -> Recipe:
+        """The recipe with "auto" replaced: for test pixels that lie apart from the training pixels, or among them."""
+        if self.shuffle != "auto":
+            return self
+        if apart:
+            return dataclasses.replace(self, shuffle=True, steps=self.apart_steps or self.steps, apart_steps=None)
+        return dataclasses.replace(self, shuffle=False, jitter=0.0, prior=0.0, apart_steps=None)
 
 
 RECIPES: dict[str, Recipe] = {
@@ -68,6 +85,9 @@ RECIPES: dict[str, Recipe] = {
         sampling="balanced",
         label_smoothing=0.1,
         shuffle="auto",
+        apart_steps=300,
+        jitter=0.2,
+        prior=0.5,
     ),
     # Zheng et al. 2020, with the clip of the authors' code; fp32 as there.
     "paper": Recipe(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib import rc_context
 
 from patchfree import figures
 from patchfree.cite import references
@@ -94,6 +95,11 @@ class Evidence:
     @cached_property
     def charts(self) -> dict[str, Any]:
         """Matplotlib figures by name."""
+        # Class names are plain text: two dollar signs in one are no formula.
+        with rc_context({"text.parse_math": False}):
+            return self._draw()
+
+    def _draw(self) -> dict[str, Any]:
         charts = {
             "spectra": figures.spectra_chart(self.scene, self.labels),
             "training": figures.training_chart(self.log),
@@ -155,7 +161,9 @@ def describe_protocol(protocol: dict[str, Any]) -> str:
             f"testing, and no training pixel lies within {split['buffer_px']} pixels of a test pixel. {pixels}"
         )
     if kind == "random":
-        amount = f"{split['per_class']} pixels" if "per_class" in split else f"{split['fraction']:.0%} of the pixels"
+        amount = (
+            f"{split['per_class']} pixels" if "per_class" in split else f"{split['fraction'] * 100:.3g} % of the pixels"
+        )
         return f"{amount} of each class were drawn at random for training, and all the others tested it. {pixels}"
     return f"Training and test pixels were given in separate files. {pixels}"
 
@@ -204,6 +212,8 @@ def _beside(evidence: Evidence) -> list[dict[str, Any]]:
     """A row for each protocol: this run, and the others grouped with mean and spread over their seeds."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for metrics in (evidence.metrics, *evidence.beside):
+        if not metrics["test"]["pixels"]:
+            continue
         split = {k: v for k, v in metrics["protocol"]["split"].items() if k not in ("seed", "validation")}
         groups.setdefault(repr(split), []).append(metrics)
     if len(groups) < 2:
@@ -234,7 +244,7 @@ def _protocol_name(split: dict[str, Any]) -> str:
         return (
             f"random, {split['per_class']} a class"
             if "per_class" in split
-            else f"random, {split['fraction']:.0%} of each class"
+            else f"random, {split['fraction'] * 100:.3g} % of each class"
         )
     return "given files"
 

@@ -40,6 +40,7 @@ class Run:
         bands: the bands it was trained on.
         standardisation: mean and deviation of those bands.
         legend: the classes.
+        offsets: added to the scores: how common each class was among the training pixels, as far as the recipe says.
         untrained: positions in the legend of classes without training pixels: never mapped.
         temperature: divides the scores before the softmax.
         recipe: settings of the training, for the record.
@@ -52,6 +53,7 @@ class Run:
     bands: Bands
     standardisation: Standardisation
     legend: tuple[LandCover, ...]
+    offsets: tuple[float, ...]
     untrained: tuple[int, ...]
     temperature: float
     recipe: dict[str, Any]
@@ -77,7 +79,9 @@ class Run:
         network.load_state_dict(self.weights)
         network = network.to(where).to(memory_format=torch.channels_last)
         scores = predict_scores(network, self.standardisation.apply(scene), scene.valid, device=where)
-        chances = probabilities(scores, scene.valid, temperature=self.temperature, untrained=self.untrained)
+        chances = probabilities(
+            scores, scene.valid, offsets=self.offsets, temperature=self.temperature, untrained=self.untrained
+        )
         return Prediction(chances, scene.valid, self.legend, scene.grid, {"model_hash": self.model_hash})
 
     @property
@@ -99,6 +103,7 @@ class Run:
                 "bands": dataclasses.asdict(self.bands),
                 "standardisation": dataclasses.asdict(self.standardisation),
                 "legend": [dataclasses.asdict(entry) for entry in self.legend],
+                "offsets": list(self.offsets),
                 "untrained": list(self.untrained),
                 "temperature": self.temperature,
                 "recipe": self.recipe,
@@ -113,8 +118,8 @@ def load_run(folder: str | Path) -> Run:
         RunError: it is not there, not finished, or damaged.
     """
     folder = Path(folder)
-    if not (folder / "model.json").is_file():
-        unfinished = (folder / UNFINISHED).is_dir()
+    unfinished = (folder / UNFINISHED).is_dir() and not (folder / "metrics.json").is_file()
+    if unfinished or not (folder / "model.json").is_file():
         raise RunError(
             f"{folder} holds a run that is not finished: run the same `patchfree train` command again to resume it."
             if unfinished
@@ -125,9 +130,20 @@ def load_run(folder: str | Path) -> Run:
         raise RunError(
             f"{folder} has format {facts.get('format')}, this patchfree reads {FORMAT}. Train the run again."
         )
+    metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").is_file() else {}
+    try:
+        return _from_facts(facts, folder, metrics)
+    except (KeyError, TypeError, IndexError) as error:
+        raise RunError(
+            f"{folder / 'model.json'} is damaged: {type(error).__name__} {error}. Train the run again, or restore the file "
+            "from a copy."
+        ) from error
+
+
+def _from_facts(facts: dict[str, Any], folder: Path, metrics: dict[str, Any]) -> Run:
+    """The run that `model.json` describes, with the weights beside it."""
     weights = read_tensors(folder / "model.safetensors", facts["weights_hash"])
     bands = facts["bands"]
-    metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").is_file() else {}
     return Run(
         model=facts["model"],
         weights=weights,
@@ -141,6 +157,7 @@ def load_run(folder: str | Path) -> Run:
             tuple(facts["standardisation"]["mean"]), tuple(facts["standardisation"]["std"])
         ),
         legend=tuple(LandCover(e["value"], e["name"], tuple(e["colour"])) for e in facts["legend"]),
+        offsets=tuple(facts["offsets"]),
         untrained=tuple(facts["untrained"]),
         temperature=facts["temperature"],
         recipe=facts["recipe"],

@@ -289,4 +289,4 @@ def _console() -> Any:  # noqa: ANN401 - rich is loaded on use
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else 120
-    return Console(file=sys.stdout, width=width)
+    return Console(file=sys.stdout, width=width, markup=False, emoji=False)  # names may hold [brackets] and :colons:

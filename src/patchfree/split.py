@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, UInt8
 from scipy import ndimage
 
 from patchfree.errors import ConfigError, SplitError
@@ -47,7 +47,7 @@ class Split:
     optimistic: bool = False
     notes: tuple[str, ...] = ()
 
-    def codes(self) -> Int[np.ndarray, "h w"]:
+    def codes(self) -> UInt8[np.ndarray, "h w"]:
         """One raster: 0 unused, 1 training, 2 validation, 3 test."""
         return self.train * np.uint8(1) + self.val * np.uint8(2) + self.test * np.uint8(3)
 
@@ -79,6 +79,7 @@ def random_split(
         raise ConfigError(f"Got per_class={per_class}; need at least 1.")
     if fraction is not None and not 0 < fraction < 1:
         raise ConfigError(f"Got fraction={fraction:g}; need a share between 0 and 1, such as 0.1.")
+    check_validation(validation)
     check_classes(labels)
     counts = labels.counts
     if per_class is not None and (counts <= per_class).any():
@@ -97,7 +98,7 @@ def random_split(
     for number, count in enumerate(counts, 1):
         pixels = rng.permutation(np.flatnonzero(labels.index == number))
         size = per_class if per_class is not None else min(max(3, round((fraction or 0) * count)), int(count) - 1)
-        held = round(validation * size) if size > 2 else 0
+        held = _held(size, validation)
         val.flat[pixels[:held]] = True
         train.flat[pixels[held:size]] = True
         test.flat[pixels[size:]] = True
@@ -134,6 +135,13 @@ def given_split(
         SplitError: a pixel is in two of the parts, or a part is of another size.
     """
     parts = {"training": train, "test": test} | ({"validation": val} if val is not None else {})
+    check_validation(validation)
+    for name, part in parts.items():
+        if part.index.shape != train.index.shape:
+            raise SplitError(
+                f"The {name} labels have {part.index.shape[0]} x {part.index.shape[1]} pixels, the training labels "
+                f"{train.index.shape[0]} x {train.index.shape[1]}; they must be on one grid."
+            )
     values = np.zeros(train.index.shape, np.int64)
     masks: dict[str, Bool[np.ndarray, "h w"]] = {}
     for name, part in parts.items():
@@ -155,7 +163,7 @@ def given_split(
         held = np.zeros(train.index.shape, bool)
         for number in range(1, len(labels.legend) + 1):
             pixels = rng.permutation(np.flatnonzero((labels.index == number) & masks["training"]))
-            held.flat[pixels[: round(validation * len(pixels)) if len(pixels) > 2 else 0]] = True
+            held.flat[pixels[: _held(len(pixels), validation)]] = True
         masks["validation"] = held
         masks["training"] = masks["training"] & ~held
     said = []
@@ -213,6 +221,19 @@ def leak_audit(split: Split, *, reach: int, whole_scene: bool, grid: Grid) -> di
         audit["min_distance_map_units"] = round(float(straight.min()) * side, 3)
         audit["median_distance_map_units"] = round(float(np.median(straight)) * side, 3)
     return audit
+
+
+def check_validation(share: float) -> None:
+    """Refuse a share of validation pixels that leaves nothing to train on."""
+    if not 0 <= share < 1:
+        raise ConfigError(
+            f"Got validation={share:g}; need a share from 0 to less than 1, such as {VALIDATION_SHARE:g}."
+        )
+
+
+def _held(size: int, share: float) -> int:
+    """Validation pixels out of this many training pixels of a class: none of one or two, and never all."""
+    return min(round(share * size), size - 1) if size > 2 else 0
 
 
 def check_classes(labels: Labels) -> None:

@@ -16,6 +16,11 @@ from patchfree.files import check_writable, write_json
 from patchfree.run import UNFINISHED, Run, load_run, read_json
 
 CHECKPOINTS = ("estimate.safetensors", "refit.safetensors")
+OUTPUTS = (
+    "map.tif", "map.tif.aux.xml", "split.tif", "split.tif.aux.xml", "probabilities.tif", "uncertainty.tif",
+    "model.safetensors", "model.json", "log.jsonl", "report.html", "figures", "metrics.json",
+)  # fmt: skip
+"""Everything that a run may put into its folder; metrics.json comes last, its presence says that the run is whole."""
 
 
 def finished_run(folder: Path, request: dict[str, Any], *, overwrite: bool) -> Run | None:
@@ -33,21 +38,42 @@ def finished_run(folder: Path, request: dict[str, Any], *, overwrite: bool) -> R
 
 
 def stage(folder: Path, request: dict[str, Any], *, overwrite: bool) -> Path:
-    """The folder for what is not complete yet; an interrupted run of the same request is kept."""
+    """The folder for what is not complete yet; an interrupted run of the same request is kept.
+
+    Raises:
+        RunError: an interrupted run with other settings, or files that are no run of ours, would be lost.
+        ConfigError: nothing can be written there.
+    """
     staging = folder / UNFINISHED
     check_writable(folder)
-    if (staging / "request.json").is_file():
-        there = read_json(staging / "request.json")
-        if there != _as_json(request) and not overwrite:
-            raise RunError(
-                f"{folder} holds an unfinished run with {_difference(there, request)}. Repeat its command to finish it, "
-                "choose another --out, or pass --overwrite."
-            )
+    strangers = [name for name in OUTPUTS if (folder / name).exists()]
+    if strangers and not overwrite and not staging.is_dir():
+        raise RunError(
+            f"{folder} holds {', '.join(strangers)}, but no finished run; they would be replaced. Choose another --out, or "
+            "pass --overwrite."
+        )
+    if staging.is_dir():
+        there = read_json(staging / "request.json") if (staging / "request.json").is_file() else {}
         if there != _as_json(request):
+            if _has_checkpoint(staging) and there and not overwrite:
+                raise RunError(
+                    f"{folder} holds an unfinished run with {_difference(there, request)}. Repeat its command to finish "
+                    "it, choose another --out, or pass --overwrite."
+                )
             shutil.rmtree(staging)
     check_writable(staging)
     write_json(staging / "request.json", request)
     return staging
+
+
+def abandon(staging: Path) -> None:
+    """Leave nothing behind of a job that failed before it trained anything."""
+    if not _has_checkpoint(staging):
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _has_checkpoint(staging: Path) -> bool:
+    return any((staging / name).is_file() for name in CHECKPOINTS)
 
 
 def _as_json(value: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever JSON gives back
@@ -70,13 +96,15 @@ def _difference(there: dict[str, Any], request: dict[str, Any]) -> str:
 
 
 def publish(folder: Path, staging: Path) -> Run:
-    """Move the finished files into place, metrics.json last: its presence says that the run is whole."""
+    """Move the finished files into place, and remove what an earlier run left and this one did not make."""
     (folder / "metrics.json").unlink(missing_ok=True)
-    names = sorted(p.name for p in staging.iterdir() if p.name not in ("request.json", *CHECKPOINTS))
-    for name in sorted(names, key=lambda name: name == "metrics.json"):
-        target = folder / name
-        if target.is_dir():
-            shutil.rmtree(target)
-        (staging / name).replace(target)
+    for name in OUTPUTS:
+        old, new = folder / name, staging / name
+        if old.is_dir():
+            shutil.rmtree(old)
+        if new.exists():
+            new.replace(old)
+        else:
+            old.unlink(missing_ok=True)
     shutil.rmtree(staging)
     return load_run(folder)

@@ -25,9 +25,9 @@ from patchfree.calibrate import calibration_error, fit_temperature, reliability
 from patchfree.confusion import assess_pixels, paired_difference
 from patchfree.controls import run_control
 from patchfree.device import choose_device, peak_memory_bytes, versions
-from patchfree.errors import LabelError, SceneError
+from patchfree.errors import ConfigError, LabelError, RunError, SceneError, SplitError, TrainingFailed
 from patchfree.files import write_bytes, write_json
-from patchfree.fit import Trainer
+from patchfree.fit import Trainer, class_offsets
 from patchfree.io.geotiff import write_class_map
 from patchfree.labels import Labels, LandCover
 from patchfree.models import MODELS
@@ -36,7 +36,7 @@ from patchfree.recipes import Recipe, get_recipe
 from patchfree.run import Run, read_tensors
 from patchfree.scene import Scene
 from patchfree.split import Split, leak_audit
-from patchfree.staging import finished_run, publish, stage
+from patchfree.staging import abandon, finished_run, publish, stage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -175,18 +175,25 @@ def train(
             f"The labels have {labels.index.shape} pixels, the scene has {scene.grid.shape}; they must agree."
         )
     split = block_split(labels.within(scene.valid), seed=seed) if split is None else split
-    if recipe.shuffle == "auto":
-        recipe = dataclasses.replace(recipe, shuffle=not split.optimistic)
-    job = Job(scene, labels, _with_data(split, scene), recipe, seed, tuple(controls), refit, choose_device(device))
+    recipe = recipe.resolved(apart=not split.optimistic)
+    split = _with_data(split, scene)
+    _check_training_classes(labels, split)
+    job = Job(scene, labels, split, recipe, seed, tuple(controls), refit, choose_device(device))
     tell = progress or (lambda _: None)
     if out is None:
         return _Work(job, None, tell).run().run
     folder, outputs, request = Path(out), outputs or Outputs(), job.request()
+    _check_beside(outputs.beside, request)
     finished = finished_run(folder, request, overwrite=outputs.overwrite)
     if finished is not None:
+        _complete(finished, folder, job, outputs)
         return finished
     staging = stage(folder, request, overwrite=outputs.overwrite)
-    _write(staging, job, _Work(job, staging, tell).run(), outputs, tell)
+    try:
+        _write(staging, job, _Work(job, staging, tell).run(), outputs, tell)
+    except BaseException:
+        abandon(staging)
+        raise
     return publish(folder, staging)
 
 
@@ -202,39 +209,35 @@ class _Work:
     def run(self) -> Result:
         """Do the job."""
         job, split = self.job, self.job.split
-        classes = len(job.labels.legend)
         controls = self._controls()
         weights, seconds, precision = self._fit("estimate", split.train, split.val)
         began = time.perf_counter()
         scores = self._scores(weights)
         predict_seconds = time.perf_counter() - began
-        calibration, temperature = self._calibration(scores)
-        untrained = tuple(k for k in range(classes) if not (split.train & (job.labels.index == k + 1)).any())
-        chances = probabilities(scores, job.scene.valid, temperature=temperature, untrained=untrained)
+        offsets, untrained = self._classes(split.train)
+        calibration, temperature = self._calibration(scores + np.asarray(offsets, np.float32)[:, None, None])
+        chances = probabilities(scores, job.scene.valid, offsets=offsets, temperature=temperature, untrained=untrained)
         tested = Prediction(chances, job.scene.valid, job.labels.legend, job.scene.grid)
         metrics = self._metrics(tested, controls, calibration, seconds, predict_seconds, precision)
         if job.refit:
             everything = (job.labels.index > 0) & job.scene.valid
             weights, refit_seconds, _ = self._fit("refit", everything, np.zeros_like(everything))
             metrics["seconds"]["refit"] = round(refit_seconds, 3)
-            untrained = ()
+            offsets, untrained = self._classes(everything)
+            scores = self._scores(weights)
         run = Run(
             job.recipe.model,
             weights,
             job.scene.bands,
             self.standardisation,
             job.labels.legend,
+            offsets,
             untrained,
             temperature,
             dataclasses.asdict(job.recipe),
             metrics,
         )
-        chances = probabilities(
-            self._scores(weights) if job.refit else scores,
-            job.scene.valid,
-            temperature=temperature,
-            untrained=untrained,
-        )
+        chances = probabilities(scores, job.scene.valid, offsets=offsets, temperature=temperature, untrained=untrained)
         final = dataclasses.replace(tested, probabilities=chances, tags={"model_hash": run.model_hash})
         metrics["map"] = _areas(final)
         metrics["parameters"] = sum(value.numel() for value in weights.values())
@@ -276,20 +279,31 @@ class _Work:
             device=job.device,
         )
         before = self._resume(phase, trainer)
-        saved = time.monotonic()
+        begun, saved = trainer.steps_done, time.monotonic()
         accuracy = next((e["validation_accuracy"] for e in reversed(self._of(phase)) if e["validation_accuracy"]), None)
+        steps, cut = trainer.run(), False
         try:
-            for step in trainer.run():
+            while True:
+                cut = True  # until the step is done and in the log
+                step = next(steps, None)
+                if step is None:
+                    cut = False
+                    break
                 accuracy = accuracy if step.validation_accuracy is None else step.validation_accuracy
-                record = dataclasses.asdict(step) | {"phase": phase, "seconds": round(before + step.seconds, 4)}
-                self.log.append(record)
+                self.log.append(dataclasses.asdict(step) | {"phase": phase, "seconds": round(before + step.seconds, 4)})
+                cut = False
                 self.tell(Progress(phase, step.number, step.of, step.loss, accuracy))
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self._checkpoint(phase, trainer)
                     saved = time.monotonic()
+        except TrainingFailed:
+            cut = False  # the network is as before the step that failed
+            raise
         finally:
-            # Also when interrupted or broken down: the last good state is what the next start goes on from.
-            self._checkpoint(phase, trainer)
+            # Also when interrupted or broken down: the last good state is what the next start goes on from. Cut inside a
+            # step the network may be half updated; then the checkpoint before it stands.
+            if not cut and trainer.steps_done > begun:
+                self._checkpoint(phase, trainer)
         records = self._of(phase)
         weights = {name: value.detach().cpu().contiguous() for name, value in trainer.model.state_dict().items()}
         return weights, records[-1]["seconds"], str(trainer.precision).removeprefix("torch.")
@@ -309,8 +323,14 @@ class _Work:
         """Load a checkpoint of this phase if there is one; returns the seconds trained so far."""
         if self.staging is None or not (self.staging / f"{phase}.safetensors").is_file():
             return 0.0
-        trainer.restore(read_tensors(self.staging / f"{phase}.safetensors"))
-        entries = [json.loads(line) for line in (self.staging / "log.jsonl").read_text().splitlines()]
+        try:
+            trainer.restore(read_tensors(self.staging / f"{phase}.safetensors"))
+            entries = [json.loads(line) for line in (self.staging / "log.jsonl").read_text().splitlines()]
+        except (RunError, OSError, ValueError, KeyError, RuntimeError) as error:
+            raise RunError(
+                f"The interrupted run cannot be resumed, its checkpoint is damaged ({error}). Delete {self.staging} and run "
+                "the same command again to start afresh."
+            ) from error
         self.log += [e for e in entries if e["phase"] == phase and e["number"] <= trainer.steps_done]
         return float(self.log[-1]["seconds"]) if self._of(phase) else 0.0
 
@@ -321,6 +341,13 @@ class _Work:
         model.load_state_dict(weights)
         model = model.to(job.device).to(memory_format=torch.channels_last)
         return predict_scores(model, self.values, job.scene.valid, device=job.device)
+
+    def _classes(self, train: Bool[np.ndarray, "h w"]) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """What to add to each class's score, and the positions in the legend of classes without a training pixel."""
+        job, k = self.job, len(self.job.labels.legend)
+        offsets = class_offsets(job.labels.index, train, k, job.recipe.prior)
+        untrained = [i for i in range(k) if not (train & (job.labels.index == i + 1)).any()]
+        return tuple(float(v) for v in offsets), tuple(untrained)
 
     def _calibration(self, scores: Float32[np.ndarray, "k h w"]) -> tuple[dict[str, Any], float]:
         index, split = self.job.labels.index, self.job.split
@@ -413,6 +440,52 @@ def _with_data(split: Split, scene: Scene) -> Split:
     )
 
 
+def _check_training_classes(labels: Labels, split: Split) -> None:
+    """Refuse training pixels that hold no data, or one class only."""
+    if not split.train.any():
+        raise SplitError(
+            "No training pixel lies where the scene holds data. Check the nodata value, or label other places."
+        )
+    trained = np.unique(labels.index[split.train])
+    if len(trained) < 2:
+        entry = labels.legend[int(trained[0]) - 1]
+        raise SplitError(
+            f"All training pixels are of one class ({entry.value} '{entry.name}'); a classifier needs at least two. "
+            "Add training pixels of another class."
+        )
+
+
+def _check_beside(runs: Sequence[Run], request: dict[str, Any]) -> None:
+    for run in runs:
+        if run.metrics.get("request", {}).get("scene") != request["scene"]:
+            raise ConfigError(
+                f"{run.folder or 'A run'} was made on another scene (or with other bands of it); only accuracies on the same scene "
+                "can stand beside each other. Leave out this --beside."
+            )
+
+
+def _complete(run: Run, folder: Path, job: Job, outputs: Outputs) -> None:
+    """Write what is asked for and this finished run lacks, as far as its weights give it.
+
+    Raises:
+        RunError: it takes a new training.
+    """
+    there = set(run.metrics.get("beside", ()))
+    lacking = ["the figures"] if outputs.figures and not (folder / "figures").is_dir() else []
+    lacking += ["the other runs in its report"] if any(o.model_hash not in there for o in outputs.beside) else []
+    if lacking:
+        raise RunError(
+            f"{folder} holds this run, finished without {' and '.join(lacking)}. Pass --overwrite to make it again, or leave "
+            "out that option."
+        )
+    wanted = {"probabilities": outputs.probabilities, "uncertainty": outputs.uncertainty}
+    missing = [name for name, asked in wanted.items() if asked and not (folder / f"{name}.tif").is_file()]
+    if missing:
+        prediction = run.predict(job.scene, device=job.device.type)
+        for name in missing:
+            getattr(prediction, f"save_{name}")(folder / f"{name}.tif")
+
+
 def _counts(labels: Labels, split: Split) -> dict[str, Any]:
     def per_class(mask: Bool[np.ndarray, "h w"]) -> list[int]:
         return [int(n) for n in labels.within(mask).counts]
@@ -457,6 +530,8 @@ def _write(staging: Path, job: Job, result: Result, outputs: Outputs, tell: Call
     run, prediction = result.run, result.prediction
     if outputs.command:
         run.metrics["command"] = outputs.command
+    if outputs.beside:
+        run.metrics["beside"] = [other.model_hash for other in outputs.beside]
     run.save_model(staging)
     prediction.save_map(staging / "map.tif")
     write_class_map(staging / "split.tif", job.split.codes(), SPLIT_LEGEND, job.scene.grid)

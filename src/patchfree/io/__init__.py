@@ -122,12 +122,13 @@ def open_scene(
 
 
 def read_raster(path: str | Path, *, axes: str | None = None) -> tuple[Description, Shaped[np.ndarray, "c h w"]]:
-    """The stored numbers of a raster and what it says of itself: for labels and maps."""
+    """The stored numbers of a raster, 0 where its own mask says there is nothing, and what it says of itself."""
     reader = find_reader(path, axes=axes, layers=2)
     description = reader.describe()
     values = reader.read()
     check_dtype(reader.path, values.dtype)
-    return description, values
+    outside = reader.outside()
+    return description, values if outside is None else np.where(outside, values.dtype.type(0), values)
 
 
 def _physical(
@@ -146,17 +147,17 @@ def _physical(
         missing |= outside
     if values is stored or np.shares_memory(values, stored):
         values = values.copy()
+    values[missing] = 0  # before scaling: a large nodata value would overflow
     if description.scale is not None:
         values *= np.asarray(description.scale, np.float32)[:, None, None]
     if description.offset is not None:
         values += np.asarray(description.offset, np.float32)[:, None, None]
-    values[missing] = 0
     return values, missing
 
 
 def _details(path: str | Path, description: Description) -> dict[str, Any]:
     def one(values: tuple[Any, ...] | None) -> Any:  # noqa: ANN401 - a number or a list of them
-        return None if values is None else values[0] if len(set(values)) == 1 else list(values)
+        return None if values is None else values[0] if len(set(map(repr, values))) == 1 else list(values)
 
     return {
         "path": str(path),

@@ -120,8 +120,12 @@ def bands_first(array: Shaped[np.ndarray, ...], first: bool, window: Window | No
     return array[:, rows, cols] if first else np.moveaxis(array[rows, cols], 2, 0)
 
 
-def in_nanometres(values: list[float], units: str | None) -> tuple[tuple[float, ...], str | None]:
-    """Wavelengths or widths in nm, and a note when the unit had to be guessed from the values."""
+def in_nanometres(values: list[float], units: str | None) -> tuple[tuple[float, ...] | None, str | None]:
+    """Wavelengths in nm, None if they are none, and a note when they were left out or their unit was guessed."""
+    if (units or "").strip().lower() in ("wavenumber", "ghz", "mhz", "index"):
+        return None, f"The bands are given in {units}, not as wavelengths; they are known by number only."
+    if not all(value > 0 for value in values):
+        return None, "The wavelengths are not all above 0; they were left out."
     known = {"nanometers": 1.0, "nanometres": 1.0, "nm": 1.0, "micrometers": 1000.0, "micrometres": 1000.0}
     known |= {"um": 1000.0, "µm": 1000.0, "μm": 1000.0, "microns": 1000.0, "nanometer": 1.0, "micrometer": 1000.0}
     factor = known.get((units or "").strip().lower())

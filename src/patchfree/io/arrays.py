@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import zipfile
+import zlib
 
 import numpy as np
 from jaxtyping import Shaped
@@ -16,18 +17,18 @@ from patchfree.scene import Bands, Grid
 class Numpy(Reader):
     """A bare array: rows, columns, bands unless `axes` says otherwise."""
 
-    def _array(self) -> tuple[str | None, np.ndarray[Any, Any]]:
+    def _array(self) -> tuple[str | None, Shaped[np.ndarray, ...]]:
         try:
             if self.path.suffix.lower() == ".npy":
                 return None, np.load(self.path, mmap_mode="r", allow_pickle=False)
-            with np.load(self.path, allow_pickle=False) as archive:
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 variables = [Variable(name, archive[name].shape, archive[name].dtype) for name in archive.files]
                 name = pick_variable(self.path, variables, self.variable, self.layers)
                 return name, archive[name]
         except SceneError:
             raise
-        except (ValueError, EOFError, OSError) as error:
-            if "allow_pickle" in str(error):
+        except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+            if "Object arrays" in str(error) or "Python objects" in str(error):
                 raise SceneError(
                     f"{self.path} holds Python objects, not numbers; save a plain array with numpy.save."
                 ) from None

@@ -111,7 +111,7 @@ class Envi(Reader):
         if wavelengths:
             wavelengths_nm, note = in_nanometres(wavelengths, units)
             notes += [note] if note else []
-            if fwhm:
+            if fwhm and wavelengths_nm:
                 fwhm_nm = tuple(round(v * (wavelengths_nm[0] / wavelengths[0]), 6) for v in fwhm)
         bbl = _numbers(fields, "bbl", count, header, notes)
         factor = _number(fields, "reflectance scale factor", header)
@@ -212,8 +212,8 @@ def _numbers(fields: dict[str, str], key: str, count: int, header: Path, notes: 
 
 def _classes(fields: dict[str, str]) -> tuple[LandClass, ...]:
     """Names and colours of an ENVI classification file."""
-    names = [name.strip() for name in fields.get("class names", "").split(",") if name.strip()]
-    numbers = [int(float(v)) for v in fields.get("class lookup", "").split(",") if v.strip()]
+    names = [name.strip() or None for name in fields.get("class names", "").split(",")]
+    numbers = [int(v) for v in re.findall(r"\d+", fields.get("class lookup", ""))]
     colours = [(r, g, b) for r, g, b in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=False)]
     return tuple(
         LandClass(value, name, colours[value] if value < len(colours) else None) for value, name in enumerate(names)
@@ -233,7 +233,7 @@ def _georeference(
         return None, None, None
     if transform.is_identity:
         return None, None, None
-    if crs is None:
+    if crs is None or crs.to_wkt().startswith(("LOCAL_CS", "ENGCRS")):  # "Arbitrary", or UTM without a zone
         return None, tuple(transform)[:6], "The header gives a map position but no coordinate system."
     problem = _implausible(crs.to_wkt())
     if problem:

@@ -98,9 +98,8 @@ def _spectral(
         try:
             given = [float(tag["wavelength"]) for tag in tags]
             wavelengths_nm, note = in_nanometres(given, units)
-            if all("fwhm" in tag for tag in tags):
-                factor = wavelengths_nm[0] / given[0] if given[0] else 1.0
-                fwhm_nm = tuple(round(float(tag["fwhm"]) * factor, 6) for tag in tags)
+            if wavelengths_nm and all("fwhm" in tag for tag in tags):
+                fwhm_nm = tuple(round(float(tag["fwhm"]) * wavelengths_nm[0] / given[0], 6) for tag in tags)
         except ValueError:
             notes.append("The wavelengths in the band tags are not numbers; they were left out.")
             return None, None
@@ -113,9 +112,10 @@ def _spectral(
     pattern = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(nanometers|nm|micrometers|um|µm)\b", re.IGNORECASE)
     found = [pattern.search(text or "") for text in descriptions]
     if found and all(found):
-        pairs = [(float(match[1]), match[2]) for match in found if match]
-        notes.append("Wavelengths were taken from the band descriptions.")
-        return tuple(in_nanometres([value], unit)[0][0] for value, unit in pairs), None
+        matches = [match for match in found if match]
+        wavelengths_nm, note = in_nanometres([float(match[1]) for match in matches], matches[0][2])
+        notes.append(note or "Wavelengths were taken from the band descriptions.")
+        return wavelengths_nm, None
     return None, None
 
 

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 import rasterio
 from affine import Affine
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Integer
 from rasterio.io import MemoryFile
 
 from patchfree.files import write_bytes
@@ -26,7 +26,7 @@ MOST_NAMED = 1024  # names are stored as a list with a place for every value up 
 
 def write_class_map(
     path: Path,
-    values: Int[np.ndarray, "h w"],
+    values: Integer[np.ndarray, "h w"],
     legend: Sequence[LandCover],
     grid: Grid,
     *,
@@ -39,7 +39,7 @@ def write_class_map(
     highest = max((entry.value for entry in legend), default=0)
     dtype = "uint8" if highest <= 255 else "uint16"
     with MemoryFile() as memory:
-        with _create(memory, grid, 1, dtype, nodata=0) as target:
+        with _create(memory, grid, 1, dtype, nodata=0.0) as target:
             target.write(values.astype(dtype), 1)
             target.write_colormap(1, {0: (0, 0, 0, 0)} | {e.value: (*e.colour, 255) for e in legend})
             target.update_tags(ns="PATCHFREE", **{f"class_{e.value}": e.name for e in legend}, **(tags or {}))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+import zlib
+from math import prod
 
 import h5py
 import numpy as np
 import scipy.io
 from jaxtyping import Shaped
+from scipy.io.matlab import MatReadError
 
 from patchfree.errors import SceneError
 from patchfree.io._reader import Description, Reader, Window, bands_first, check_dtype, in_nanometres, layout
@@ -17,6 +19,8 @@ from patchfree.scene import Bands, Grid
 
 WAVELENGTH_NAMES = ("wavelength", "wavelengths", "wavelengths_nm", "wavelength_nm", "lambda", "wl")
 MATLAB_DTYPES = {"single": "f4", "double": "f8", "logical": "u1", "char": "U1", "cell": "O", "struct": "O"}
+REAL_IMAG = ("real", "imag")  # how MATLAB stores complex numbers in HDF5
+COMPLEX = np.dtype("complex128")
 
 
 class Matlab(Reader):
@@ -30,7 +34,7 @@ class Matlab(Reader):
             if self._is_hdf5():
                 with h5py.File(self.path) as file:
                     return [
-                        Variable(name, item.shape[::-1], item.dtype)
+                        Variable(name, item.shape[::-1], COMPLEX if item.dtype.names == REAL_IMAG else item.dtype)
                         for name, item in file.items()
                         if isinstance(item, h5py.Dataset)
                     ]
@@ -38,29 +42,25 @@ class Matlab(Reader):
                 Variable(name, tuple(shape), np.dtype(MATLAB_DTYPES.get(kind, kind if "int" in kind else "O")))
                 for name, shape, kind in scipy.io.whosmat(self.path)
             ]
-        except (ValueError, OSError, TypeError, NotImplementedError, scipy.io.matlab.MatReadError) as error:
+        except (ValueError, OSError, TypeError, NotImplementedError, MatReadError, zlib.error) as error:
             raise SceneError(
                 f"{self.path} cannot be read as a MATLAB file: {error}. It is damaged or of another format; copy it again."
             ) from error
 
-    def _load(self, name: str) -> np.ndarray[Any, Any]:
+    def _load(self, name: str) -> Shaped[np.ndarray, ...]:
         try:
             if self._is_hdf5():
                 with h5py.File(self.path) as file:
                     data = file[name][()]
-                    if data.dtype.names == ("real", "imag"):
+                    if data.dtype.names == REAL_IMAG:
                         return (data["real"] + 1j * data["imag"]).T
                     return np.asarray(data).T
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", scipy.io.matlab.MatReadWarning)
                 return np.asarray(scipy.io.loadmat(self.path, variable_names=[name])[name])
-        except (ValueError, OSError, TypeError, KeyError, EOFError) as error:
+        except (ValueError, OSError, TypeError, KeyError, EOFError, MatReadError, zlib.error) as error:
             raise SceneError(
                 f"{self.path}: reading the variable {name!r} failed ({error}). The file is probably truncated; copy it again."
-            ) from error
-        except Exception as error:  # zlib.error of a damaged stream derives from Exception itself
-            raise SceneError(
-                f"{self.path}: the variable {name!r} is damaged ({error}); copy the file again."
             ) from error
 
     def describe(self) -> Description:
@@ -75,7 +75,7 @@ class Matlab(Reader):
             notes.append(f"Variable {name!r} {found.shape} was chosen by its shape.")
         wavelengths = None
         for variable in variables:
-            if variable.name.lower() in WAVELENGTH_NAMES and sorted(variable.shape)[-1] == count and count > 1:
+            if variable.name.lower() in WAVELENGTH_NAMES and prod(variable.shape) == count > 1:
                 given = np.ravel(self._load(variable.name)).astype(float).tolist()
                 wavelengths, note = in_nanometres(given, None)
                 notes += [note] if note else []

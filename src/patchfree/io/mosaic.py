@@ -18,6 +18,7 @@ from patchfree.io.gdal import Gdal
 from patchfree.scene import Grid
 
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2")
+POINTS = {"row", "x", "lon"}  # a table of labelled points, whatever else it has
 COLUMNS = {3: ("image", "scene"), 2: ("mask", "label", "labels")}
 
 
@@ -25,13 +26,14 @@ def is_mosaic(path: Path) -> bool:
     """True for a folder with rasters, and for a table with a column of files."""
     if path.is_dir():
         return True
-    return path.suffix.lower() == ".csv" and bool(
-        _header(path) & {name for names in COLUMNS.values() for name in names}
-    )
+    if path.suffix.lower() != ".csv":
+        return False
+    header = _header(path)
+    return not header & POINTS and any(name in header for names in COLUMNS.values() for name in names)
 
 
 def _header(path: Path) -> set[str]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         return {name.strip().lower() for name in next(csv.reader(file), [])}
 
 
@@ -48,14 +50,17 @@ class Mosaic(Reader):
             if not tiles:
                 raise SceneError(f"The folder {self.path} holds no raster ({', '.join(SUFFIXES)}).")
             return tiles
-        with self.path.open(newline="", encoding="utf-8-sig") as file:
+        with self.path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             rows = [
                 {(k or "").strip().lower(): (v or "").strip() for k, v in row.items()} for row in csv.DictReader(file)
             ]
         column = next((name for name in COLUMNS[self.layers] if rows and name in rows[0]), None)
         if column is None:
             raise SceneError(f"{self.path} has no column {' or '.join(COLUMNS[self.layers])} that lists the tiles.")
-        return [self._find(row[column]) for row in rows if row[column]]
+        tiles = [self._find(row[column]) for row in rows if row[column]]
+        if not tiles:
+            raise SceneError(f"The column {column} of {self.path} lists no tile.")
+        return tiles
 
     def _find(self, entry: str) -> Path:
         listed = Path(entry)
@@ -88,6 +93,11 @@ class Mosaic(Reader):
                     f"{path} does not fit {first_path.name}: tiles need the same CRS, pixel size and number of bands "
                     f"({len(tile.bands)} and {len(first.bands)} bands). Leave it out or warp it onto the grid first."
                 )
+            if _coding(tile) != _coding(first):
+                raise SceneError(
+                    f"{path} stores its numbers in another way than {first_path.name}: nodata, scale and offset are "
+                    f"{_coding(tile)} and {_coding(first)}. Leave it out or convert it first."
+                )
             assert grid.transform is not None
             shift = inverse @ np.array([grid.transform[2] - x0, grid.transform[5] - y0])
             col, row = np.rint(shift).astype(int)
@@ -101,12 +111,12 @@ class Mosaic(Reader):
         height = max(p[1] + p[3].height for p in placed) - top
         width = max(p[2] + p[3].width for p in placed) - left
         corner = (a, b, x0 + a * left + b * top, d, e, y0 + d * left + e * top)
-        nodata = first.nodata or ((np.nan,) if first.dtype.kind == "f" else (0.0,)) * len(first.bands)
         whole = dataclasses.replace(
             first,
             format=f"mosaic of {len(placed)} {first.format} tiles",
+            dtype=np.result_type(*(tile.dtype for _, tile in tiles)),
             grid=Grid(height, width, first.grid.crs, corner),
-            nodata=nodata,
+            bad_bands=tuple(sorted({band for _, tile in tiles for band in tile.bad_bands})),
             notes=(*first.notes, f"{len(placed)} tiles were put together; holes between them hold no data."),
         )
         return whole, [(path, row - top, col - left, grid) for path, row, col, grid in placed]
@@ -116,24 +126,42 @@ class Mosaic(Reader):
         return self._place()[0]
 
     def read(self, window: Window | None = None) -> Shaped[np.ndarray, "c h w"]:
-        """The stored numbers; nodata in holes."""
+        """The stored numbers; nodata in holes. Where tiles overlap, the last one with data counts."""
         whole, tiles = self._place()
         rows, cols = window or (slice(0, whole.grid.height), slice(0, whole.grid.width))
-        assert whole.nodata is not None
-        fill = np.array([0 if v is None else v for v in whole.nodata], whole.dtype)[:, None, None]
+        nodata = whole.nodata or (None,) * len(whole.bands)
+        fill = np.array([0 if v is None else v for v in nodata], whole.dtype)[:, None, None]
         values = np.tile(fill, (1, rows.stop - rows.start, cols.stop - cols.start))
         for path, row, col, grid in tiles:
             above, below = max(row, rows.start), min(row + grid.height, rows.stop)
             left, right = max(col, cols.start), min(col + grid.width, cols.stop)
             if above < below and left < right:
-                part = Gdal(path).read((slice(above - row, below - row), slice(left - col, right - col)))
-                values[:, above - rows.start : below - rows.start, left - cols.start : right - cols.start] = part
+                tile, cut = Gdal(path), (slice(above - row, below - row), slice(left - col, right - col))
+                part, masked = tile.read(cut), tile.outside(cut)
+                data = ~_empty(part, nodata) if masked is None else ~(_empty(part, nodata) | masked)
+                target = values[:, above - rows.start : below - rows.start, left - cols.start : right - cols.start]
+                np.copyto(target, part, where=data)
         return values
 
     def outside(self, window: Window | None = None) -> Bool[np.ndarray, "h w"]:
-        """True between the tiles."""
+        """True between the tiles, and where the tiles' own masks say that there is nothing."""
         whole, tiles = self._place()
         outside = np.ones(whole.grid.shape, bool)
-        for _, row, col, grid in tiles:
-            outside[row : row + grid.height, col : col + grid.width] = False
+        for path, row, col, grid in tiles:
+            masked = Gdal(path).outside()
+            outside[row : row + grid.height, col : col + grid.width] &= False if masked is None else masked
         return outside if window is None else outside[window]
+
+
+def _coding(tile: Description) -> str:
+    """Nodata, scale and offset in short; as text, so that NaN equals NaN."""
+    return ", ".join(
+        "none" if v is None else str(v[0] if len(set(map(str, v))) == 1 else v)
+        for v in (tile.nodata, tile.scale, tile.offset)
+    )
+
+
+def _empty(part: Shaped[np.ndarray, "c h w"], nodata: tuple[float | None, ...]) -> Bool[np.ndarray, "h w"]:
+    """True where every band is nodata: there a tile leaves what an overlapping one holds."""
+    bands = [np.isnan(band) | (False if v is None else band == v) for band, v in zip(part, nodata, strict=True)]
+    return np.all(bands, axis=0)

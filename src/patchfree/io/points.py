@@ -6,11 +6,11 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from affine import Affine
 from jaxtyping import Int
-from rasterio.warp import transform as warp
 
 from patchfree.errors import LabelError, NoGeoreference
+from patchfree.io._classes import class_values
+from patchfree.io._warp import warp
 from patchfree.scene import Grid
 
 COLUMNS = (("row", "col"), ("x", "y"), ("lon", "lat"))
@@ -22,14 +22,12 @@ def read_points(path: Path, grid: Grid) -> tuple[Int[np.ndarray, "h w"], dict[in
     `row` and `col` count from 0 at the upper left pixel; `x` and `y` are in the scene's coordinate system; `lon`
     and `lat` are degrees (WGS 84). `class` is a whole number or a name; a column `name` names numbered classes.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        fields = [(name or "").strip().lower() for name in reader.fieldnames or []]
-        rows = [dict(zip(fields, (row or "" for row in record.values()), strict=False)) for record in reader]
+    fields, rows = _table(path)
     pair = next((pair for pair in COLUMNS if set(pair) <= set(fields)), None)
     if pair is None or "class" not in fields:
         raise LabelError(
-            f"{path} needs a header with the columns row,col,class or x,y,class or lon,lat,class; got {','.join(fields)}."
+            f"{path} needs a header with the columns row,col,class or x,y,class or lon,lat,class, separated by commas; "
+            f"got {','.join(fields)}."
         )
     if not rows:
         raise LabelError(f"{path} has a header but no points.")
@@ -58,9 +56,25 @@ def read_points(path: Path, grid: Grid) -> tuple[Int[np.ndarray, "h w"], dict[in
     return values, names, notes
 
 
+def _table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Names of the columns in lower case, and the rows."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            fields = [(name or "").strip().lower() for name in reader.fieldnames or []]
+            return fields, [
+                dict(zip(fields, (value or "" for value in record.values()), strict=False)) for record in reader
+            ]
+    except UnicodeDecodeError as error:
+        raise LabelError(f"{path} is not written in UTF-8 ({error.reason}); save it as CSV UTF-8.") from None
+
+
 def _float(row: dict[str, str], name: str, path: Path, line: int) -> float:
     try:
-        return float(row.get(name) or "")
+        value = float(row.get(name) or "")
+        if not np.isfinite(value):
+            raise ValueError
+        return value
     except ValueError:
         raise LabelError(f"{path}, line {line}: '{name}' must be a number, got {row.get(name)!r}.") from None
 
@@ -70,11 +84,9 @@ def _classes(rows: list[dict[str, str]], path: Path) -> tuple[Int[np.ndarray, " 
     empty = [line for line, text in enumerate(texts, 2) if not text]
     if empty:
         raise LabelError(f"{path}, line {empty[0]}: the class is empty.")
-    if all(text.lstrip("-").isdigit() for text in texts):
-        names = {int(t): row["name"].strip() for t, row in zip(texts, rows, strict=True) if row.get("name", "").strip()}
-        return np.array([int(text) for text in texts]), names
-    order = {name: i for i, name in enumerate(sorted(set(texts)), 1)}
-    return np.array([order[text] for text in texts]), {i: name for name, i in order.items()}
+    values, numbered = class_values(texts, path.name)
+    given = {v: row.get("name", "").strip() for v, row in zip(values, rows, strict=True) if v is not None}
+    return np.array(values), numbered or {value: name for value, name in given.items() if name}
 
 
 def _pixels(places: np.ndarray, pair: tuple[str, str], grid: Grid, path: Path) -> Int[np.ndarray, "n 2"]:
@@ -86,8 +98,9 @@ def _pixels(places: np.ndarray, pair: tuple[str, str], grid: Grid, path: Path) -
         raise NoGeoreference(
             f"{path.name} gives {','.join(pair)}, but the scene is not georeferenced. Give row,col,class instead."
         )
+    if pair == ("lon", "lat") and grid.crs is not None:
+        places = warp(places, "EPSG:4326", grid.crs, path.name)
     x, y = places.T
-    if pair == ("lon", "lat"):
-        x, y = (np.asarray(v) for v in warp("EPSG:4326", grid.crs, x, y))
-    cols, rows = ~Affine(*grid.transform) * (x, y)
+    a, b, c, d, e, f = grid.transform
+    cols, rows = np.linalg.solve([[a, b], [d, e]], [x - c, y - f])
     return np.floor(np.column_stack([rows, cols])).astype(int)

@@ -71,7 +71,7 @@ def _from_raster(
             "If this is a coloured picture of the classes, export the class values instead; if it holds several "
             "arrays, name one as FILE:VARIABLE."
         )
-    values: Num[np.ndarray, "h w"] = stored[0]
+    values: Num[np.ndarray, "h w"] = stored[0].astype(np.uint8) if stored.dtype == bool else stored[0]
     notes = list(description.notes)
     nodata = (description.nodata or (None,))[0]
     if nodata is not None and not np.isnan(nodata):
@@ -110,7 +110,7 @@ def _on_grid(
             "Warp it onto the scene's grid with nearest neighbour (gdalwarp -r near), or give the labels as polygons: "
             "those are reprojected."
         )
-    if placed and grid.transform != theirs.transform:
+    if placed and (grid.transform != theirs.transform or values.shape != grid.shape):
         return _insert(values, theirs, grid, name, notes)
     if values.shape == grid.shape:
         return values

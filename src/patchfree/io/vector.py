@@ -9,9 +9,10 @@ import numpy as np
 from affine import Affine
 from jaxtyping import Int
 from rasterio.features import rasterize
-from rasterio.warp import transform as warp
 
 from patchfree.errors import LabelError, MissingExtra, NoGeoreference
+from patchfree.io._classes import class_values
+from patchfree.io._warp import warp
 from patchfree.scene import Grid
 
 SUFFIXES = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".kml", ".gml")
@@ -45,8 +46,9 @@ def read_vector(
     if meta["crs"] is None:
         notes.append(f"{path.name} states no coordinate system; it was taken to be the scene's.")
     else:
-        shapes = _reproject(shapes, meta["crs"], grid.crs)
-    values, names = _class_values(classes)
+        crs = grid.crs
+        shapes = shapely.transform(shapely.force_2d(shapes), lambda points: warp(points, meta["crs"], crs, path.name))
+    values, names = _class_values(classes, path)
     burnt = _burn(shapes, values, grid, path, notes)
     return burnt, names, notes
 
@@ -54,7 +56,9 @@ def read_vector(
 def _read(pyogrio: Any, path: Path, class_field: str | None, layer: str | None) -> tuple[Any, ...]:  # noqa: ANN401
     notes: list[str] = []
     try:
-        layers = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+        # QGIS stores styles in a table of the file, which has no geometry.
+        listed = pyogrio.list_layers(path)
+        layers = [str(name) for name, kind in listed if kind is not None] or [str(name) for name, _ in listed]
         if layer is not None and layer not in layers:
             raise LabelError(f"{path} has no layer {layer!r}; it has {', '.join(layers)}.")
         if layer is None and len(layers) > 1:
@@ -82,29 +86,16 @@ def _read(pyogrio: Any, path: Path, class_field: str | None, layer: str | None) 
     return meta, geometries, table[class_field], notes
 
 
-def _reproject(shapes: Any, source: str, target: str) -> Any:  # noqa: ANN401 - shapely is not typed
-    import shapely
-
-    def move(points: Any) -> Any:  # noqa: ANN401
-        x, y = warp(source, target, points[:, 0], points[:, 1])
-        return np.column_stack([x, y])
-
-    return shapely.transform(shapely.force_2d(shapes), move)
-
-
-def _class_values(classes: Any) -> tuple[list[int | None], dict[int, str]]:  # noqa: ANN401 - a column of any type
+def _class_values(classes: Any, path: Path) -> tuple[list[int | None], dict[int, str]]:  # noqa: ANN401 - a column of any type
     """Whole numbers as given; names numbered 1..k in alphabetical order; None for a missing entry."""
     if classes.dtype.kind in "uif":
         numbers = [None if v != v else v for v in classes.tolist()]
-        fractions = [v for v in numbers if v is not None and v != int(v)]
+        fractions = [v for v in numbers if v is not None and not float(v).is_integer()]
         if fractions:
-            raise LabelError(f"The class attribute must hold whole numbers or names, got {fractions[0]:g}.")
+            raise LabelError(f"The classes of {path.name} must be whole numbers or names, got {fractions[0]:g}.")
         return [None if v is None else int(v) for v in numbers], {}
     texts = [None if v is None or not str(v).strip() else str(v).strip() for v in classes.tolist()]
-    if all(t is None or t.lstrip("-").isdigit() for t in texts):
-        return [None if t is None else int(t) for t in texts], {}
-    order = {name: i for i, name in enumerate(sorted({t for t in texts if t is not None}), 1)}
-    return [None if t is None else order[t] for t in texts], {i: name for name, i in order.items()}
+    return class_values(texts, path.name)
 
 
 def _burn(
@@ -117,8 +108,9 @@ def _burn(
     import shapely
 
     assert grid.transform is not None
-    affine = Affine(*grid.transform)
-    corners = [affine * corner for corner in ((0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height))]
+    a, b, c, d, e, f = grid.transform
+    pixels = ((0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height))
+    corners = [(a * col + b * row + c, d * col + e * row + f) for col, row in pixels]
     inside = shapely.intersects(shapes, shapely.Polygon(corners))
     if not inside.any():
         xmin, ymin, xmax, ymax = shapely.total_bounds(shapes)
@@ -130,7 +122,8 @@ def _burn(
         )
     if not inside.all():
         notes.append(f"{(~inside).sum()} of {len(shapes)} features of {path.name} lie outside the scene.")
-    lowest, highest = np.full(grid.shape, np.iinfo(np.int32).max, np.int32), np.zeros(grid.shape, np.int32)
+    least, most = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+    lowest, highest = np.full(grid.shape, most), np.full(grid.shape, least)
     untouched = unnamed = 0
     for shape, value, within in zip(shapes, values, inside, strict=True):
         if not within:
@@ -138,7 +131,7 @@ def _burn(
         if value is None:
             unnamed += 1
             continue
-        mask = rasterize([(shape, 1)], grid.shape, transform=affine, dtype="uint8").astype(bool)
+        mask = rasterize([(shape, 1)], grid.shape, transform=Affine(a, b, c, d, e, f), dtype="uint8").astype(bool)
         untouched += not mask.any()
         lowest[mask] = np.minimum(lowest[mask], value)
         highest[mask] = np.maximum(highest[mask], value)
@@ -146,7 +139,7 @@ def _burn(
         notes.append(f"{untouched} features of {path.name} cover no pixel centre and label nothing.")
     if unnamed:
         notes.append(f"{unnamed} features of {path.name} have no class and were left out.")
-    labelled = lowest < np.iinfo(np.int32).max
+    labelled = lowest < most
     torn = labelled & (lowest != highest)
     if torn.any():
         notes.append(f"{torn.sum()} pixels lie in features of two classes and were left unlabelled.")

@@ -98,13 +98,13 @@ class FreeNet(SceneModel):
     """
 
     context = None
-    reach = 38
+    reach = 45  # 38 by the kernels, and up to 7 more towards the top left by the upsampling
 
     def __init__(self, *, bands: int, classes: int, width: float = 1.0, blocks: Sequence[int] = (1, 1, 1, 1)) -> None:
         super().__init__(bands=bands, classes=classes)
         reduction = int(16 * width)
-        if reduction < 1 or GROUPS % reduction:
-            raise ValueError(f"Got width={width}; need 1, 0.5, 0.25, 0.125 or 0.0625.")
+        if reduction < 4 or GROUPS % reduction:  # below a quarter the stem has fewer channels than groups
+            raise ValueError(f"Got width={width}; need 1, 0.5 or 0.25.")
         channels = [int(c * width) // GROUPS * GROUPS for c in (96, 128, 192, 256)]
         inner = int(128 * width)
         self.stem = nn.Conv2d(bands, channels[0], 3, padding=1)

@@ -1,0 +1,88 @@
+"""How far training and mapping are from the machine's floor: ratios measured in one run.
+
+The floor is the time that the convolutions' multiplications take at the rate of a large matrix product of the same
+type, measured here and now. Prints a table; asserts nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from patchfree.device import choose_device, choose_precision
+from patchfree.losses import masked_cross_entropy
+from patchfree.models import MODELS
+
+SCENES = {"Indian Pines": (200, 16, 145, 145), "Pavia University": (103, 9, 610, 340)}
+REPEATS = 3
+
+
+def seconds(action: Callable[[], object], device: torch.device, repeats: int = REPEATS) -> float:
+    """Median time of an action, after one to warm up."""
+    action()
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        action()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return sorted(times)[len(times) // 2]
+
+
+def product_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Operations a second of a 2048-cube matrix product."""
+    a = torch.randn(2048, 2048, device=device).to(dtype)
+    return 2 * 2048**3 / seconds(lambda: a @ a, device, 7)
+
+
+def main() -> None:
+    """Print the table."""
+    device = choose_device()
+    types = [torch.float32]
+    if choose_precision("auto", device) == torch.bfloat16:
+        types.append(torch.bfloat16)
+    rates = {dtype: product_rate(dtype, device) for dtype in types}
+    print(f"device {device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    for dtype, rate in rates.items():
+        print(f"matrix product {dtype}: {rate / 1e9:.0f} GFLOP/s")
+    print("| scene | network | type | step s | map s | step TFLOP | step: share of rate | map: share of rate |")
+    print("|---|---|---|---|---|---|---|---|")
+    for scene, (bands, classes, rows, cols) in SCENES.items():
+        for name, build in MODELS.items():
+            for dtype in types:
+                torch.manual_seed(0)
+                model = build(bands=bands, classes=classes).to(device).to(memory_format=torch.channels_last)
+                x = torch.randn(1, bands, rows, cols, device=device).contiguous(memory_format=torch.channels_last)
+                pixels = torch.randperm(rows * cols, device=device)[: 20 * classes]
+                target = torch.arange(len(pixels), device=device) % classes
+
+                def forward(model=model, x=x, dtype=dtype) -> torch.Tensor:
+                    with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+                        return model(x)[0]
+
+                def step(model=model, pixels=pixels, target=target, forward=forward) -> None:
+                    model.zero_grad()
+                    masked_cross_entropy(forward(), pixels, target).backward()
+
+                with FlopCounterMode(display=False) as counter:
+                    step()
+                work = counter.get_total_flops()
+                with FlopCounterMode(display=False) as counter, torch.no_grad():
+                    forward()
+                map_work = counter.get_total_flops()
+                step_s = seconds(step, device)
+                with torch.inference_mode():
+                    map_s = seconds(forward, device)
+                print(
+                    f"| {scene} | {name} | {str(dtype).removeprefix('torch.')} | {step_s:.3f} | {map_s:.3f} | {work / 1e12:.3f} | "
+                    f"{work / step_s / rates[dtype]:.0%} | {map_work / map_s / rates[dtype]:.0%} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

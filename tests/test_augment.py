@@ -1,0 +1,117 @@
+"""A shuffled scene holds the same pixels and labels in other places; jitter changes the bands and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from patchfree.augment import jitter_bands, shuffle_scene
+
+SHAPES = [(1, 40), (9, 9), (17, 23), (64, 50), (100, 130)]
+
+
+def numbered(h, w):
+    """A scene whose two bands are the row and the column of each pixel; some pixels without data."""
+    rows, cols = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    valid = (rows * 7 + cols * 3) % 11 > 0
+    return torch.stack([rows, cols]).float(), valid
+
+
+def shuffled(shape, seed):
+    scene, valid = numbered(*shape)
+    count = shape[0] * shape[1]
+    pixels = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[: max(3, count // 9)]
+    return scene, valid, pixels, *shuffle_scene(scene, valid, pixels, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("seed", range(4))
+def test_every_labelled_pixel_takes_its_spectrum_and_its_data_mask_along(shape, seed):
+    scene, valid, pixels, moved, moved_valid, found = shuffled(shape, seed)
+    assert torch.equal(moved.flatten(1)[:, found], scene.flatten(1)[:, pixels])
+    assert torch.equal(moved_valid.flatten()[found], valid.flatten()[pixels])
+    assert len(found.unique()) == len(pixels)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("seed", range(4))
+def test_every_pixel_is_there_and_the_mask_goes_with_the_pixels(shape, seed):
+    _, valid, _, moved, moved_valid, _ = shuffled(shape, seed)
+    rows, cols = moved.long()
+    assert len((rows * shape[1] + cols).unique()) == shape[0] * shape[1]
+    assert torch.equal(moved_valid, valid[rows, cols])
+    assert moved_valid.shape[0] - shape[0] < 64
+    assert moved_valid.shape[1] - shape[1] < 64
+
+
+def test_neighbours_stay_neighbours_and_places_change():
+    _, _, _, moved, _, _ = shuffled((128, 128), 1)
+    beside = (moved[:, :, 1:] - moved[:, :, :-1]).abs().sum(0)
+    assert (beside <= 1).float().mean() > 0.8
+    home = torch.stack(torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij"))
+    assert ((moved[:, :128, :128] - home).abs().sum(0) == 0).float().mean() < 0.1
+
+
+def test_blocks_are_turned_and_mirrored_in_all_eight_ways():
+    _, _, _, moved, _, _ = shuffled((128, 128), 1)
+    right, down = moved[:, :-1, 1:] - moved[:, :-1, :-1], moved[:, 1:, :-1] - moved[:, :-1, :-1]
+    ways = torch.cat([right, down]).flatten(1).T
+    ways = ways[(ways.abs().sum(1) == 2) & (ways[:, :2].abs().sum(1) == 1)]
+    kinds, counts = ways.unique(dim=0, return_counts=True)
+    assert len(kinds[counts > 100]) == 8
+
+
+def test_same_seed_same_layout_and_another_seed_another():
+    first, again, other = (shuffled((50, 60), seed)[3] for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert first.shape != other.shape or not torch.equal(first, other)
+
+
+def test_what_was_given_and_the_global_random_state_are_left_alone():
+    scene, valid = numbered(30, 30)
+    pixels, before = torch.arange(50), torch.get_rng_state()
+    shuffle_scene(scene, valid, pixels, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(scene, numbered(30, 30)[0])
+    assert torch.equal(valid, numbered(30, 30)[1])
+    assert torch.equal(pixels, torch.arange(50))
+
+
+class TestJitter:
+    @staticmethod
+    def jittered(seed, spread=0.2, bands=6):
+        source = torch.Generator().manual_seed(7)
+        valid = torch.rand(15, 20, generator=source) > 0.2
+        scene = torch.randn(bands, 15, 20, generator=source) * valid
+        return scene, valid, jitter_bands(scene, valid, spread, generator=torch.Generator().manual_seed(seed))
+
+    def test_each_band_gets_one_gain_and_one_offset(self):
+        scene, valid, found = self.jittered(0)
+        gains = []
+        for before, after in zip(scene[:, valid], found[:, valid], strict=True):
+            gain = (after.max() - after.min()) / (before.max() - before.min())
+            torch.testing.assert_close(after, gain * before + after.mean() - gain * before.mean(), rtol=1e-3, atol=1e-4)
+            gains.append(float(gain))
+        assert len(set(gains)) == len(scene)
+
+    def test_pixels_without_data_stay_0(self):
+        _, valid, found = self.jittered(0)
+        assert not found[:, ~valid].any()
+
+    def test_gain_and_offset_have_the_spread_that_was_asked_for(self):
+        ones = torch.ones(20_000, 1, 2)
+        ones[:, :, 1] = 0
+        source = torch.Generator().manual_seed(0)
+        found = jitter_bands(ones, torch.ones(1, 2, dtype=torch.bool), 0.3, generator=source)[:, 0]
+        gain, offset = found[:, 0] - found[:, 1], found[:, 1]
+        for draw, centre in ((gain, 1), (offset, 0)):
+            assert abs(float(draw.mean()) - centre) < 0.01
+            assert abs(float(draw.std()) - 0.3) < 0.01
+
+    def test_same_seed_same_jitter_and_another_seed_another(self):
+        assert torch.equal(self.jittered(1)[2], self.jittered(1)[2])
+        assert not torch.equal(self.jittered(1)[2], self.jittered(2)[2])
+
+    def test_no_spread_changes_nothing(self):
+        scene, _, found = self.jittered(0, spread=0.0)
+        torch.testing.assert_close(found, scene)

@@ -1,0 +1,106 @@
+"""A file is written whole or not at all, and a failure leaves what was there."""
+
+import contextlib
+import json
+import os
+import resource
+
+import numpy as np
+import pytest
+
+from patchfree.errors import ConfigError, OutputError
+from patchfree.files import check_writable, write_bytes, write_json
+
+
+@contextlib.contextmanager
+def full_disk(size):
+    """No file of this process can grow beyond `size` bytes: as on a full disk, a write fails half way."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def test_bytes_are_written_and_replaced(tmp_path):
+    write_bytes(tmp_path / "new" / "a.bin", b"one")
+    write_bytes(tmp_path / "new" / "a.bin", memoryview(b"second"))
+    assert contents(tmp_path / "new") == {"a.bin": b"second"}
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
+    write_bytes(tmp_path / "a.bin", b"old")
+    said = r"a\.bin could not be written: File too large\. 5000 bytes were needed; what was there before is untouched"
+    with full_disk(1000), pytest.raises(OutputError, match=said):
+        write_bytes(tmp_path / "a.bin", bytes(5000))
+    assert contents(tmp_path) == {"a.bin": b"old"}
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_output_error(tmp_path):
+    (tmp_path / "a").write_bytes(b"old")
+    with pytest.raises(OutputError, match=r"a/b\.bin could not be written: (File exists|Not a directory)"):
+        write_bytes(tmp_path / "a" / "b.bin", b"new")
+    assert contents(tmp_path) == {"a": b"old"}
+
+
+def test_a_folder_in_the_place_of_the_file_is_an_output_error(tmp_path):
+    (tmp_path / "a.bin").mkdir()
+    with pytest.raises(OutputError, match=r"a\.bin could not be written: Is a directory"):
+        write_bytes(tmp_path / "a.bin", b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_an_output_error_is_also_an_os_error_with_exit_code_1(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(OSError, match="could not be written") as caught:
+        write_bytes(tmp_path / "a", b"")
+    assert caught.value.exit_code == 1
+
+
+def test_json_is_strict_and_readable(tmp_path):
+    value = {
+        "nan": float("nan"),
+        "list": (1, np.float32(0.5), np.int64(3)),
+        7: "Müggelsee",
+        "none": None,
+        "inf": float("inf"),
+    }
+    write_json(tmp_path / "a.json", value)
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert "Müggelsee" in text
+    assert text.endswith("}\n")
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "nan": None,
+        "list": [1, 0.5, 3],
+        "7": "Müggelsee",
+        "none": None,
+        "inf": None,
+    }
+
+
+def test_numpy_nan_becomes_null_too(tmp_path):
+    write_json(tmp_path / "a.json", [np.float32("nan"), np.float64("inf")])
+    assert json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail) == [None, None]
+
+
+def test_a_writable_folder_is_made_and_left_empty(tmp_path):
+    check_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_place_that_cannot_be_a_folder_is_refused_before_the_work(tmp_path):
+    (tmp_path / "a").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"Nothing can be written to .*/a/b: .*\. Choose another place with --out"):
+        check_writable(tmp_path / "a" / "b")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_without_permission_is_refused_before_the_work(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ConfigError, match=r"Nothing can be written to .*: Permission denied"):
+        check_writable(tmp_path)
