@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+
 from conftest import synthetic
 from jobs import QUICK, RUN_FILES, CommandLine, contents, make_files, no_torn_files, start, steps_of
-
 from patchfree.errors import ConfigError, OutputError, TrainingFailed
 from patchfree.files import check_writable, write_bytes, write_json
 from patchfree.io.geotiff import write_layers
@@ -153,7 +153,7 @@ def test_check_writable_makes_the_folder_and_leaves_nothing_in_it(tmp_path):
 def test_numbers_that_json_lacks_become_null(tmp_path):
     write_json(tmp_path / "x.json", {"a": math.nan, "b": [np.float32(0.5), np.inf], 3: (np.int64(4), None, "ü")})
     assert (tmp_path / "x.json").read_text(encoding="utf-8").split() == (
-        '{ "a": null, "b": [ 0.5, null ], "3": [ 4, null, "ü" ] }'.split()
+        ["{", '"a":', "null,", '"b":', "[", "0.5,", "null", "],", '"3":', "[", "4,", "null,", '"ü"', "]", "}"]
     )
 
 
@@ -207,5 +207,5 @@ def test_broken_loss_raises_training_failed_from_python(monkeypatch):
 
     scene, labels = synthetic(rows=24, cols=28)
     monkeypatch.setattr("patchfree.fit.masked_cross_entropy", lambda scores, *_, **__: scores.sum() * math.nan)
-    with pytest.raises(TrainingFailed, match="learning rate|learning-rate"):
+    with pytest.raises(TrainingFailed, match=r"--learning-rate"):
         train(scene, labels, controls=(), device="cpu")

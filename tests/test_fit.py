@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from conftest import synthetic
+from patchfree import fit
 from patchfree.controls import run_control
 from patchfree.errors import SplitError, TrainingFailed
 from patchfree.fit import Trainer, class_offsets, learning_rate
@@ -180,6 +181,22 @@ def test_the_gradient_is_clipped(case):
     ]
     # SGD's first step is rate x gradient.
     assert moved[0] < 2e-6 * 1e-3 < moved[1]
+
+
+def test_every_step_lays_the_scene_out_and_jitters_its_bands_anew(case, monkeypatch):
+    seeds = []
+
+    def spied(change):
+        def call(*given, generator):
+            seeds.append(generator.initial_seed())
+            return change(*given, generator=generator)
+
+        return call
+
+    monkeypatch.setattr(fit, "shuffle_scene", spied(fit.shuffle_scene))
+    monkeypatch.setattr(fit, "jitter_bands", spied(fit.jitter_bands))
+    finished(case.trainer(small("default", steps=3, shuffle=True, jitter=0.1)))
+    assert len(set(seeds)) == len(seeds) == 6
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -13,7 +13,7 @@ from patchfree.recipes import RECIPES
 from patchfree.run import load_run
 from patchfree.train import Outputs, train
 
-STEPS = 6
+STEPS = 5
 SAME = {"model.safetensors", "model.json", "map.tif", "map.tif.aux.xml", "split.tif", "probabilities.tif"}
 WORDS = ["--steps", "12", "--control", "none", "--device", "cpu"]
 
@@ -28,7 +28,7 @@ def cli(capsys, monkeypatch):
 
 
 def job(out, progress=None, **options):
-    scene, labels = synthetic()
+    scene, labels = synthetic(rows=24, cols=28)
     options = {"recipe": dataclasses.replace(RECIPES["default"], steps=STEPS), "refit": True} | options
     wanted = Outputs(probabilities=True)
     return train(scene, labels, controls=(), device="cpu", out=out, outputs=wanted, progress=progress, **options)
@@ -85,7 +85,7 @@ def test_run_resumed_after_an_interruption_gives_the_same_bits(straight, tmp_pat
 
 
 def test_run_interrupted_again_and_again_gives_the_same_bits(straight, tmp_path):
-    for phase, number in (("estimate", 2), ("estimate", 3), ("refit", 2), ("refit", 5), ("report", 0)):
+    for phase, number in (("estimate", 2), ("estimate", 3), ("refit", 2), ("refit", 4), ("report", 0)):
         with pytest.raises(Stopped, match=phase):
             job(tmp_path, stop_at(phase, number))
     job(tmp_path)
@@ -105,13 +105,14 @@ def test_interruption_inside_a_step_does_not_keep_half_of_it(
     def interrupted(self, *rest):
         value = real(self, *rest)
         calls.append(value)
-        if len(calls) == 4:
+        if len(calls) == 3:
             raise KeyboardInterrupt("inside")
         return value
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="inside"):
+    with monkeypatch.context() as patch:
         patch.setattr(Trainer, where, interrupted)
-        job(tmp_path)
+        with pytest.raises(KeyboardInterrupt, match="inside"):
+            job(tmp_path)
     job(tmp_path)
     assert same(contents(tmp_path), straight)
     assert steps_of(tmp_path) == WHOLE_LOG
@@ -149,9 +150,10 @@ def test_interruption_while_files_are_moved_into_place_is_mended_by_the_next_sta
                 raise Stopped("moving")
         return real(self, target)
 
-    with monkeypatch.context() as patch, pytest.raises(Stopped, match="moving"):
+    with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", interrupted)
-        job(tmp_path)
+        with pytest.raises(Stopped, match="moving"):
+            job(tmp_path)
     with pytest.raises(
         RunError, match="holds a run that is not finished: run the same `patchfree train` command again"
     ):

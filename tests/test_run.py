@@ -6,9 +6,9 @@ import shutil
 
 import numpy as np
 import pytest
+
 from conftest import synthetic
 from jobs import QUICK, CommandLine, command, make_files, read_json
-
 from patchfree.errors import BandMismatch, RunError
 from patchfree.recipes import RECIPES
 from patchfree.run import load_run
@@ -123,5 +123,5 @@ def test_unfinished_run_is_told_from_no_run(tmp_path):
     (tmp_path / ".unfinished").mkdir()
     with pytest.raises(RunError, match="not finished: run the same `patchfree train` command again to resume it"):
         load_run(tmp_path)
-    with pytest.raises(RunError, match="is no run folder: it has no model.json. Make one with `patchfree train"):
+    with pytest.raises(RunError, match=r"is no run folder: it has no model\.json\. Make one with `patchfree train"):
         load_run(tmp_path / "nowhere")

@@ -113,6 +113,11 @@ class Bands:
                     f"(tolerance {WAVELENGTH_TOLERANCE_NM:g} nm; {(off > WAVELENGTH_TOLERANCE_NM).sum()} of "
                     f"{len(wanted)} bands have no partner). Use a scene of the same sensor, or train a new run on this scene."
                 )
+            if len(set(nearest.tolist())) < len(nearest):
+                raise BandMismatch(
+                    f"Two of the run's {len(wanted)} bands have the same nearest band among the scene's {len(self)}: the scene "
+                    "is sampled more coarsely. Use a scene of the same sensor, or train a new run on this scene."
+                )
             return [int(i) for i in nearest]
         position = {number: i for i, number in enumerate(self.numbers)}
         missing = [number for number in wanted.numbers if number not in position]

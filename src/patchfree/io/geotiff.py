@@ -47,7 +47,9 @@ def write_class_map(
         data = bytes(memory.getbuffer())
     write_bytes(path, data)
     if highest <= MOST_NAMED:
-        write_bytes(path.with_name(path.name + ".aux.xml"), _category_names(legend, highest).encode())
+        write_bytes(_sidecar(path), _category_names(legend, highest).encode())
+    else:
+        _sidecar(path).unlink(missing_ok=True)  # of an older map of this name
     return path
 
 
@@ -67,7 +69,13 @@ def write_layers(
             target.update_tags(ns="PATCHFREE", **(tags or {}))
         data = bytes(memory.getbuffer())
     write_bytes(path, data)
+    _sidecar(path).unlink(missing_ok=True)  # of an older map of this name
     return path
+
+
+def _sidecar(path: Path) -> Path:
+    """Where GDAL keeps what the format itself cannot hold."""
+    return path.with_name(path.name + ".aux.xml")
 
 
 def _create(memory: MemoryFile, grid: Grid, count: int, dtype: str, *, nodata: float) -> Any:  # noqa: ANN401

@@ -14,8 +14,8 @@ End-to-End Hyperspectral Image Classification", IEEE TGRS 58(8):5612-5626, 2020.
 Differences: (1) any size is taken without padding (a level of odd size is upsampled and cropped), where
 the authors pad the scene to a multiple of 16 and let the padding count in the statistics; at multiples
 of 8 the two are equal. (2) Pixels without data are treated as what lies outside the scene: zero in every
-feature map and left out of every statistic, so a collar of nodata does not change the map. (3) The
-output is always the scores; softmax and loss belong to the caller.
+feature map and left out of every statistic, so a collar of nodata does not change the map (at the top and
+left, one of a multiple of 8 pixels). (3) The output is always the scores; softmax and loss belong to the caller.
 
 Dimension key: b batch, c channels, k classes, h rows, w columns.
 """
