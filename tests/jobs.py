@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -16,6 +17,7 @@ import rasterio
 from affine import Affine
 
 from conftest import UTM33, synthetic
+from patchfree.recipes import RECIPES
 
 VALUES = np.array([0, 1, 10, 14])
 """Class values of the label files: not contiguous, as in some public scenes."""
@@ -84,6 +86,11 @@ def command(*arguments):
             main(words)
 
 
+def short(steps, name="default"):
+    """A recipe that ends after a few steps."""
+    return dataclasses.replace(RECIPES[name], steps=steps, apart_steps=None)
+
+
 def plain(text):
     """A message without the frame and the line breaks of the terminal."""
     return " ".join(re.sub("[│╭╮╰╯─]", " ", text).split())
@@ -150,19 +157,20 @@ def steps_of(folder):
 
 
 RUNNER = """
-import os, signal, sys, time
+import importlib, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell starts its children with it ignored
-import patchfree.train
-patchfree.train.CHECKPOINT_SECONDS = 0.0
+training = importlib.import_module("patchfree.train")  # `patchfree.train` is the function
+training.CHECKPOINT_SECONDS = {seconds}
 {before}
 from patchfree.cli import main
 main(sys.argv[1:])
 """
 
 
-def start(*arguments, before=""):
-    """The command line in a process of its own that writes a checkpoint after every step."""
-    words = [sys.executable, "-c", RUNNER.format(before=before), *map(str, arguments)]
+def start(*arguments, before="", checkpoint_seconds=10.0):
+    """The command line in a process of its own, for what would take this one down."""
+    script = RUNNER.format(before=before, seconds=checkpoint_seconds)
+    words = [sys.executable, "-c", script, *map(str, arguments)]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

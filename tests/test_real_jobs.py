@@ -14,7 +14,6 @@ def cli(capsys, monkeypatch):
     return CommandLine(capsys, monkeypatch)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_houston_with_labels_on_a_grid_four_times_finer(cli, shared_data, tmp_path):
     file = shared_data / "houston_crop" / "houston_dataset.mat"
@@ -60,7 +59,6 @@ def test_enmap_tiles_with_their_own_lists_of_training_and_test_tiles(cli, shared
     assert m["scene"]["bands"] == 218
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_jasper_ridge_with_a_csv_of_points(cli, shared_data, tmp_path):
     rng = np.random.default_rng(0)

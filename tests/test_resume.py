@@ -1,15 +1,25 @@
 """Same seed, same bits: a run that was interrupted anywhere and resumed equals one that was not."""
 
-import dataclasses
+import importlib
 import signal
 
 import pytest
 
 from conftest import synthetic
-from jobs import RUN_FILES, CommandLine, command, contents, make_files, no_torn_files, start, steps_of, wait_for_steps
+from jobs import (
+    RUN_FILES,
+    CommandLine,
+    command,
+    contents,
+    make_files,
+    no_torn_files,
+    short,
+    start,
+    steps_of,
+    wait_for_steps,
+)
 from patchfree.errors import RunError
 from patchfree.fit import Trainer
-from patchfree.recipes import RECIPES
 from patchfree.run import load_run
 from patchfree.train import Outputs, train
 
@@ -27,10 +37,10 @@ def cli(capsys, monkeypatch):
     return CommandLine(capsys, monkeypatch)
 
 
-def job(out, progress=None, **options):
+def job(out, progress=None, overwrite=False, **options):
     scene, labels = synthetic(rows=24, cols=28)
-    options = {"recipe": dataclasses.replace(RECIPES["default"], steps=STEPS), "refit": True} | options
-    wanted = Outputs(probabilities=True)
+    options = {"recipe": short(STEPS), "refit": True} | options
+    wanted = Outputs(probabilities=True, overwrite=overwrite)
     return train(scene, labels, controls=(), device="cpu", out=out, outputs=wanted, progress=progress, **options)
 
 
@@ -99,7 +109,7 @@ def test_interruption_inside_a_step_does_not_keep_half_of_it(
     straight, tmp_path, monkeypatch, where, checkpoint_seconds
 ):
     # After the network was changed, before the step was counted and logged: the state between two steps is lost.
-    monkeypatch.setattr("patchfree.train.CHECKPOINT_SECONDS", checkpoint_seconds)
+    monkeypatch.setattr(importlib.import_module("patchfree.train"), "CHECKPOINT_SECONDS", checkpoint_seconds)
     real, calls = getattr(Trainer, where), []
 
     def interrupted(self, *rest):
@@ -119,7 +129,7 @@ def test_interruption_inside_a_step_does_not_keep_half_of_it(
 
 
 def test_paper_recipe_resumes_with_the_same_bits(tmp_path):
-    recipe = dataclasses.replace(RECIPES["paper"], steps=STEPS)
+    recipe = short(STEPS, "paper")
     job(tmp_path / "a", recipe=recipe)
     with pytest.raises(Stopped, match="estimate"):
         job(tmp_path / "b", stop_at("estimate", 3), recipe=recipe)
@@ -141,6 +151,7 @@ def test_damaged_checkpoint_is_refused_with_what_to_do(tmp_path):
 def test_interruption_while_files_are_moved_into_place_is_mended_by_the_next_start(straight, tmp_path, monkeypatch):
     from pathlib import Path
 
+    job(tmp_path, seed=5)
     real, moved = Path.replace, []
 
     def interrupted(self, target):
@@ -153,7 +164,7 @@ def test_interruption_while_files_are_moved_into_place_is_mended_by_the_next_sta
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", interrupted)
         with pytest.raises(Stopped, match="moving"):
-            job(tmp_path)
+            job(tmp_path, overwrite=True)
     with pytest.raises(
         RunError, match="holds a run that is not finished: run the same `patchfree train` command again"
     ):
@@ -181,7 +192,7 @@ def whole(files, tmp_path_factory):
 
 def test_killed_training_goes_on_where_it_was_with_the_same_bits(cli, files, whole, tmp_path):
     words = ("train", files.scene, files.labels, "--out", tmp_path, *WORDS, "--probabilities")
-    process = start(*words)
+    process = start(*words, checkpoint_seconds=0)
     wait_for_steps(process, tmp_path, 4)
     process.kill()
     process.communicate()
@@ -199,7 +210,7 @@ def test_killed_training_goes_on_where_it_was_with_the_same_bits(cli, files, who
 
 def test_ctrl_c_ends_with_code_1_a_hint_and_no_traceback_and_the_next_start_goes_on(cli, files, whole, tmp_path):
     words = ("train", files.scene, files.labels, "--out", tmp_path, *WORDS, "--probabilities")
-    process = start(*words)
+    process = start(*words, checkpoint_seconds=0)
     wait_for_steps(process, tmp_path, 4)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
@@ -223,7 +234,7 @@ os.fsync = fsync
 """
 
 
-@pytest.mark.parametrize("name", ["map.tif", "metrics.json"])
+@pytest.mark.parametrize("name", ["map.tif", pytest.param("metrics.json", marks=pytest.mark.slow)])
 def test_job_killed_while_it_writes_leaves_no_half_file_under_a_final_name(cli, files, whole, tmp_path, name):
     words = ("train", files.scene, files.labels, "--out", tmp_path, *WORDS, "--probabilities")
     process = start(*words, before=KILL_WHILE_WRITING.format(name=name))

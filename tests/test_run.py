@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from conftest import synthetic
-from jobs import QUICK, CommandLine, command, make_files, read_json
+from jobs import QUICK, CommandLine, command, make_files, read_json, short
 from patchfree.errors import BandMismatch, RunError
-from patchfree.recipes import RECIPES
 from patchfree.run import load_run
 from patchfree.train import train
 
@@ -37,12 +36,12 @@ def cli(capsys, monkeypatch):
 
 def test_run_read_from_its_folder_maps_like_the_one_in_memory(tmp_path):
     scene, labels = synthetic(rows=24, cols=28)
-    recipe = dataclasses.replace(RECIPES["default"], steps=2)
-    made = train(scene, labels, recipe=recipe, controls=(), device="cpu")
+    made = train(scene, labels, recipe=short(2), controls=(), device="cpu")
     made.save_model(tmp_path)
     read = load_run(tmp_path)
-    for name in ("model", "untrained", "temperature", "recipe", "legend", "standardisation", "model_hash"):
+    for name in ("model", "untrained", "temperature", "recipe", "legend", "model_hash"):
         assert getattr(read, name) == getattr(made, name), name
+    assert dataclasses.asdict(read.standardisation) == dataclasses.asdict(made.standardisation)
     assert dataclasses.asdict(read.bands) == dataclasses.asdict(made.bands)
     a, b = (run.predict(scene, device="cpu") for run in (made, read))
     np.testing.assert_array_equal(a.probabilities, b.probabilities)

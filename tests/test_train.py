@@ -5,9 +5,8 @@ import pytest
 
 import patchfree as pf
 from conftest import synthetic
-from jobs import QUICK, RUN_FILES, CommandLine, contents, make_files, read_json
+from jobs import QUICK, RUN_FILES, CommandLine, contents, make_files, read_json, short
 from patchfree.errors import ConfigError, LabelError, RunError, SceneError, SplitError
-from patchfree.recipes import RECIPES
 from patchfree.run import load_run
 from patchfree.split import Split, random_split
 from patchfree.train import Outputs, train
@@ -26,12 +25,9 @@ def files(tmp_path_factory):
 @pytest.fixture
 def quick():
     """A training of four steps on the CPU without controls."""
-    import dataclasses
-
-    recipe = dataclasses.replace(RECIPES["default"], steps=4)
 
     def run(scene, labels, **options):
-        return train(scene, labels, **({"recipe": recipe, "controls": (), "device": "cpu"} | options))
+        return train(scene, labels, **({"recipe": short(4), "controls": (), "device": "cpu"} | options))
 
     return run
 
@@ -136,8 +132,9 @@ def test_map_of_somebody_else_in_the_folder_is_not_replaced(cli, files, tmp_path
 # --- an earlier run while the next one breaks
 
 
-@pytest.mark.parametrize("phase", ["estimate", "map", "report"])
-@pytest.mark.parametrize("mishap", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize(
+    ("phase", "mishap"), [("estimate", KeyboardInterrupt), ("map", RuntimeError), ("report", KeyboardInterrupt)]
+)
 def test_earlier_run_stays_whole_while_the_next_one_breaks(scene, labels, quick, tmp_path, phase, mishap):
     quick(scene, labels, out=tmp_path, outputs=Outputs(probabilities=True))
     before = contents(tmp_path)
@@ -159,9 +156,9 @@ def test_earlier_run_stays_whole_while_the_next_one_breaks(scene, labels, quick,
 def test_unfinished_run_with_other_settings_is_not_thrown_away(scene, labels, quick, tmp_path):
     def stop(state):
         if state.done == 2:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("now")
 
-    with pytest.raises(KeyboardInterrupt, match=""):
+    with pytest.raises(KeyboardInterrupt, match="now"):
         quick(scene, labels, out=tmp_path, progress=stop)
     before = contents(tmp_path)
     assert any("estimate.safetensors" in name for name in before)
@@ -174,9 +171,9 @@ def test_unfinished_run_with_other_settings_is_not_thrown_away(scene, labels, qu
 
 def test_run_that_was_stopped_before_its_first_step_blocks_nothing(scene, labels, quick, tmp_path):
     def stop(state):
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("now")
 
-    with pytest.raises(KeyboardInterrupt, match=""):
+    with pytest.raises(KeyboardInterrupt, match="now"):
         quick(scene, labels, out=tmp_path, controls=("svm",), progress=stop)
     assert contents(tmp_path) == {}
     (tmp_path / ".unfinished").mkdir()  # as after kill -9
@@ -188,9 +185,9 @@ def test_run_that_was_stopped_before_its_first_step_blocks_nothing(scene, labels
 def test_checkpoint_without_its_request_is_not_taken_for_this_run(scene, labels, quick, tmp_path):
     def stop(state):
         if state.done == 3:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("now")
 
-    with pytest.raises(KeyboardInterrupt, match=""):
+    with pytest.raises(KeyboardInterrupt, match="now"):
         quick(scene, labels, seed=7, out=tmp_path / "a", progress=stop)
     (tmp_path / "a" / ".unfinished" / "request.json").unlink()
     quick(scene, labels, out=tmp_path / "a")
@@ -236,7 +233,7 @@ def test_progress_counts_every_step_and_ends_with_the_report(scene, labels, quic
 
 
 def test_labels_of_another_size_are_refused(scene, quick):
-    _, labels = synthetic(rows=30)
+    _, labels = synthetic(rows=30)  # the scene has 40
     with pytest.raises(LabelError, match=r"The labels have \(30, 48\) pixels, the scene has \(40, 48\)"):
         quick(scene, labels)
 

@@ -42,7 +42,9 @@ def shuffle_scene(
     """
     h, w = valid.shape
     draw = float(torch.rand((), generator=generator))
-    side = min(round(SMALLEST * (LARGEST / SMALLEST) ** draw), h, w)
+    # A whole number of blocks along the longer side: otherwise up to half of the canvas would be filling.
+    wanted = SMALLEST * (LARGEST / SMALLEST) ** draw
+    side = min(-(-max(h, w) // max(1, round(max(h, w) / wanted))), h, w)
     down, across = -(-h // side), -(-w // side)
     top = int(torch.randint(down * side - h + 1, (), generator=generator))
     left = int(torch.randint(across * side - w + 1, (), generator=generator))

@@ -16,12 +16,16 @@ BINS = 15
 FEWEST_PIXELS = 10
 
 
-def fit_temperature(scores: Float[np.ndarray, "k n"], classes: Int[np.ndarray, " n"]) -> float | None:
-    """The temperature that makes these pixels most likely, 0.05..20; None with fewer than 10 pixels.
+def fit_temperature(
+    scores: Float[np.ndarray, "k n"], classes: Int[np.ndarray, " n"], *, lowest: float = 0.05
+) -> float | None:
+    """The temperature that makes these pixels most likely, `lowest`..20; None with fewer than 10 pixels.
 
     Args:
         scores: class scores of validation pixels.
         classes: their classes, 0..k-1.
+        lowest: 1 to never make the probabilities surer than the network's own: right where validation pixels are
+            easier than what is to be mapped.
     """
     if len(classes) < FEWEST_PIXELS:
         return None
@@ -30,7 +34,7 @@ def fit_temperature(scores: Float[np.ndarray, "k n"], classes: Int[np.ndarray, "
         scaled = log_softmax(scores.astype(float) / np.exp(log_temperature), axis=0)
         return -float(scaled[classes, np.arange(len(classes))].mean())
 
-    best = minimize_scalar(unlikeliness, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    best = minimize_scalar(unlikeliness, bounds=(np.log(lowest), np.log(20)), method="bounded")
     return float(np.exp(best.x))
 
 

@@ -33,6 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+INTERRUPTED = 130  # what typer makes of Ctrl-C
 UsageProblem: Any = typer.BadParameter.__mro__[
     2
 ]  # ClickException of the click inside typer (newer ones carry their own)
@@ -442,6 +443,8 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = (["--debug"] if debug else []) + [a for a in arguments if a != "--debug"]
     try:
         code = app(args=arguments, standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except PatchfreeError as error:
         if debug:

@@ -20,12 +20,12 @@ from patchfree.errors import LabelError
 MOST_CLASSES = 65_535
 
 # Okabe-Ito first; each further colour lies farthest from all before it, and from white and light grey, in CIELAB as seen
-# with normal sight, deuteranopia and protanopia (Machado et al. 2009).
+# with normal sight, deuteranopia and protanopia (Machado et al. 2009), among colours of moderate chroma.
 PALETTE = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
-    (0, 0, 255), (30, 0, 150), (0, 255, 150), (120, 0, 30), (0, 120, 255), (90, 0, 90), (60, 255, 255), (255, 0, 90),
-    (180, 0, 0), (150, 30, 90), (210, 180, 90), (30, 60, 150), (0, 255, 210), (120, 150, 255), (150, 30, 210),
-    (60, 120, 60), (120, 210, 150), (150, 255, 120), (60, 0, 210), (150, 180, 210), (90, 0, 60),
+    (120, 0, 30), (180, 240, 150), (90, 30, 90), (60, 120, 240), (0, 255, 210), (90, 240, 255), (210, 60, 60),
+    (0, 60, 150), (90, 90, 90), (240, 150, 90), (120, 60, 0), (90, 150, 240), (255, 90, 120), (210, 180, 210),
+    (90, 90, 120), (90, 120, 60), (0, 210, 150), (210, 210, 90), (0, 60, 60), (0, 255, 180), (30, 60, 30),
 )  # fmt: skip
 
 

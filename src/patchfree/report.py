@@ -238,9 +238,9 @@ def _beside(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def _protocol_name(split: dict[str, Any]) -> str:
-    if split["kind"] == "blocks":
+    if split.get("kind") == "blocks":
         return f"separate blocks of {split['size_px']} px"
-    if split["kind"] == "random":
+    if split.get("kind") == "random":
         return (
             f"random, {split['per_class']} a class"
             if "per_class" in split
