@@ -27,11 +27,19 @@ def cli_page() -> str:
             if parameter.name == "help":
                 continue
             text = getattr(parameter, "help", "") or ""
-            shown = ", ".join(f"`{o}`" for o in parameter.opts) if parameter.param_type_name == "option" else f"`{parameter.metavar or parameter.name.upper()}`"
+            shown = (
+                ", ".join(f"`{o}`" for o in parameter.opts)
+                if parameter.param_type_name == "option"
+                else f"`{parameter.metavar or parameter.name.upper()}`"
+            )
             default = parameter.default
             plain = default not in (None, False, "", [], ()) and not callable(default) and not parameter.required
             rows.append(f"| {shown} | {text}{f' Default: {default}.' if plain and 'default' not in text else ''} |")
-        parts.append(f"\n## patchfree {name}\n\n{inspect.cleandoc(command.help or '')}\n\n| option | meaning |\n|---|---|\n" + "\n".join(rows) + "\n")
+        parts.append(
+            f"\n## patchfree {name}\n\n{inspect.cleandoc(command.help or '')}\n\n| option | meaning |\n|---|---|\n"
+            + "\n".join(rows)
+            + "\n"
+        )
     return "".join(parts)
 
 
@@ -47,7 +55,9 @@ def api_page() -> str:
         if inspect.isclass(item):
             for method, member in inspect.getmembers(item, inspect.isfunction):
                 if not method.startswith("_") and method in vars(item):
-                    parts.append(f"\n### {name}.{method}{_signature(member)}\n\n```text\n{inspect.getdoc(member)}\n```\n")
+                    parts.append(
+                        f"\n### {name}.{method}{_signature(member)}\n\n```text\n{inspect.getdoc(member)}\n```\n"
+                    )
     return "".join(parts)
 
 

@@ -157,10 +157,10 @@ def steps_of(folder):
 
 
 RUNNER = """
-import importlib, os, signal, sys
+import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell starts its children with it ignored
-training = importlib.import_module("patchfree.train")  # `patchfree.train` is the function
-training.CHECKPOINT_SECONDS = {seconds}
+from patchfree import job, training
+job.CHECKPOINT_SECONDS = {seconds}
 {before}
 from patchfree.cli import main
 main(sys.argv[1:])

@@ -215,7 +215,7 @@ def test_state_before_the_loss_broke_is_kept_and_gone_on_from(cli, files, tmp_pa
 
 
 def test_broken_loss_raises_training_failed_from_python(monkeypatch):
-    from patchfree.train import train
+    from patchfree.training import train
 
     scene, labels = synthetic(rows=24, cols=28)
     monkeypatch.setattr("patchfree.fit.masked_cross_entropy", lambda scores, *_, **__: scores.sum() * math.nan)

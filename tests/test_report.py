@@ -28,7 +28,7 @@ from patchfree.report import (
 )
 from patchfree.scene import Grid
 from patchfree.split import Split, random_split
-from patchfree.train import train
+from patchfree.training import train
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Same seed, same bits: a run that was interrupted anywhere and resumed equals one that was not."""
 
-import importlib
 import signal
 
 import pytest
@@ -18,10 +17,11 @@ from jobs import (
     steps_of,
     wait_for_steps,
 )
+from patchfree import job as job_module
 from patchfree.errors import RunError
 from patchfree.fit import Trainer
 from patchfree.run import load_run
-from patchfree.train import Outputs, train
+from patchfree.training import Outputs, train
 
 STEPS = 5
 SAME = {"model.safetensors", "model.json", "map.tif", "map.tif.aux.xml", "split.tif", "probabilities.tif"}
@@ -109,7 +109,7 @@ def test_interruption_inside_a_step_does_not_keep_half_of_it(
     straight, tmp_path, monkeypatch, where, checkpoint_seconds
 ):
     # After the network was changed, before the step was counted and logged: the state between two steps is lost.
-    monkeypatch.setattr(importlib.import_module("patchfree.train"), "CHECKPOINT_SECONDS", checkpoint_seconds)
+    monkeypatch.setattr(job_module, "CHECKPOINT_SECONDS", checkpoint_seconds)
     real, calls = getattr(Trainer, where), []
 
     def interrupted(self, *rest):

@@ -11,7 +11,7 @@ from conftest import synthetic
 from jobs import QUICK, CommandLine, command, make_files, read_json, short
 from patchfree.errors import BandMismatch, RunError
 from patchfree.run import load_run
-from patchfree.train import train
+from patchfree.training import train
 
 
 @pytest.fixture(scope="module")

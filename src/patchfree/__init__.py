@@ -8,33 +8,32 @@ Example:
     >>> run.predict(scene).save_map("map.tif")  # doctest: +SKIP
 """
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from patchfree.assess import assess
+    from patchfree.assessment import assess
     from patchfree.blocks import block_split
-    from patchfree.cite import cite
+    from patchfree.citations import cite
     from patchfree.demo import indian_pines
     from patchfree.errors import PatchfreeError
     from patchfree.interop import from_xarray
     from patchfree.io import open_scene
     from patchfree.io.reference import read_labels
+    from patchfree.job import Progress
     from patchfree.labels import Labels, LandCover, make_labels
     from patchfree.predict import Prediction
     from patchfree.recipes import Recipe
     from patchfree.run import Run, load_run
     from patchfree.scene import Bands, Grid, Scene
     from patchfree.split import Split, given_split, random_split
-    from patchfree.train import Outputs, Progress, train
+    from patchfree.training import Outputs, train
 
 __version__ = "0.1.0"
 
 # Loaded on first use, so that `import patchfree` and `patchfree --help` do not wait for torch.
 _HOMES = {
-    "assess": "assess",
-    "cite": "cite",
+    "assess": "assessment",
+    "cite": "citations",
     "indian_pines": "demo",
     "PatchfreeError": "errors",
     "from_xarray": "interop",
@@ -54,9 +53,9 @@ _HOMES = {
     "block_split": "blocks",
     "given_split": "split",
     "random_split": "split",
-    "Outputs": "train",
-    "Progress": "train",
-    "train": "train",
+    "Outputs": "training",
+    "Progress": "job",
+    "train": "training",
 }
 
 __all__ = [
@@ -99,15 +98,3 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands fo
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
-
-
-class _Package(ModuleType):
-    """Keeps `patchfree.train` the function: importing the file of that name would put the module in its place."""
-
-    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - whatever the name stands for
-        if name in _HOMES and isinstance(value, ModuleType):
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-import shlex
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,13 +13,18 @@ import typer
 
 from patchfree import __version__, show
 from patchfree.errors import ConfigError, PatchfreeError
+from patchfree.options import (
+    _labels,
+    _without,
+    choose_split,
+    chosen_controls,
+    chosen_outputs,
+    chosen_recipe,
+    open_given,
+)
 
 if TYPE_CHECKING:
     from patchfree.labels import Labels
-    from patchfree.recipes import Recipe
-    from patchfree.scene import Scene
-    from patchfree.split import Split
-    from patchfree.train import Outputs
 
 app = typer.Typer(
     name="patchfree",
@@ -95,7 +97,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a scene holds and what was assumed: size, bands, wavelengths, CRS, nodata, value range."""
-    opened = _open(scene, nodata, drop_bands, axes)
+    opened = open_given(scene, nodata, drop_bands, axes)
     facts = show.scene_facts(opened)
     show.line(json.dumps(facts, indent=2, ensure_ascii=False)) if as_json else show.facts(facts)
 
@@ -158,28 +160,28 @@ def train(
 ) -> None:
     """Split the labels, train on the whole scene, test, map, and write a report."""
     from patchfree.run import load_run
-    from patchfree.train import train as train_scene
+    from patchfree.training import train as train_scene
 
-    opened = _open(scene, nodata, drop_bands, axes)
+    opened = open_given(scene, nodata, drop_bands, axes)
 
     def read(*paths: str) -> list[Labels]:
         found = [_labels(path, opened, class_field, layer, unlabelled, label_scale, axes) for path in paths]
         return _without(found, ignore_class or ())
 
     files = (train_file, test_file, validation_file)
-    reference, split = _choose(opened, labels, files, read, blocks, buffer, per_class, fraction, seed)
+    reference, split = choose_split(opened, labels, files, read, blocks, buffer, per_class, fraction, seed)
     others = tuple(load_run(folder) for folder in beside or ())
     with show.progress() as tell:
         run = train_scene(
             opened,
             reference,
             split=split,
-            recipe=_recipe(recipe, steps, learning_rate),
+            recipe=chosen_recipe(recipe, steps, learning_rate),
             seed=seed,
-            controls=_controls(control),
+            controls=chosen_controls(control),
             refit=refit,
             out=out,
-            outputs=_outputs(probabilities, uncertainty, figures, overwrite, beside=others),
+            outputs=chosen_outputs(probabilities, uncertainty, figures, overwrite, beside=others),
             device=device,
             progress=lambda state: tell("", state),
         )
@@ -206,11 +208,11 @@ def demo(
     with show.progress() as tell:
         run = run_demo(
             out,
-            recipe=_recipe(recipe, steps, learning_rate),
+            recipe=chosen_recipe(recipe, steps, learning_rate),
             seed=seed,
             device=device,
-            controls=_controls(control),
-            outputs=_outputs(probabilities, uncertainty, figures, overwrite),
+            controls=chosen_controls(control),
+            outputs=chosen_outputs(probabilities, uncertainty, figures, overwrite),
             progress=tell,
         )
     show.demo_summary(run, [out / f"random-{seed + i}" for i in range(3)])
@@ -237,7 +239,7 @@ def map_scene(
     loaded = load_run(run)
     for path in filter(None, (out, probabilities, uncertainty)):
         check_writable(path.parent)
-    result = loaded.predict(_open(scene, nodata, drop_bands, axes), device=device)
+    result = loaded.predict(open_given(scene, nodata, drop_bands, axes), device=device)
     show.line(f"Map: {result.save_map(out)}")
     if probabilities:
         show.line(f"Probabilities: {result.save_probabilities(probabilities)}")
@@ -263,7 +265,7 @@ def assess(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure the accuracy of any class map at reference labels, with intervals."""
-    from patchfree.assess import assess as measure
+    from patchfree.assessment import assess as measure
     from patchfree.io import find_reader
     from patchfree.io.reference import read_labels
 
@@ -279,158 +281,10 @@ def assess(
 @app.command()
 def cite(run: RunArgument) -> None:
     """Print the references of the methods that a run used."""
-    from patchfree.cite import cite as references
+    from patchfree.citations import cite as references
     from patchfree.run import load_run
 
     show.line(references(load_run(run)))
-
-
-def _open(path: str, nodata: float | None, drop_bands: str, axes: str | None) -> Scene:
-    from patchfree.io import open_scene
-
-    return open_scene(path, nodata=nodata, drop_bands=_band_list(drop_bands), axes=axes)
-
-
-def _band_list(text: str) -> list[int]:
-    """1-4,130 as numbers."""
-    numbers: list[int] = []
-    try:
-        for part in filter(None, (p.strip() for p in text.split(","))):
-            first, dash, last = part.partition("-")
-            run = range(int(first), int(last if dash else first) + 1)
-            if not run:
-                raise ValueError
-            numbers += run
-    except ValueError:
-        raise ConfigError(f"Got --drop-bands {text!r}; need numbers and ranges such as 1-4,130.") from None
-    return numbers
-
-
-def _labels(
-    path: str,
-    scene: Scene,
-    class_field: str | None,
-    layer: str | None,
-    unlabelled: list[int] | None,
-    scale: int,
-    axes: str | None,
-) -> Labels:
-    from patchfree.io.reference import read_labels
-
-    return read_labels(
-        path, scene, class_field=class_field, layer=layer, unlabelled=unlabelled or (0,), label_scale=scale, axes=axes
-    )
-
-
-def _without(parts: list[Labels], values: list[int] | tuple[()]) -> list[Labels]:
-    """The labels without some classes, each of which must be in at least one of the files."""
-    held = sorted({value for part in parts for value in part.values})
-    unknown = [value for value in values if value not in held]
-    if unknown:
-        raise ConfigError(f"Got --ignore-class {unknown[0]}; the labels hold {held}.")
-    return [part.without(set(values) & set(part.values)) for part in parts]
-
-
-def _choose(
-    scene: Scene,
-    labels: str | None,
-    files: tuple[str | None, str | None, str | None],
-    read: Callable[..., list[Labels]],
-    blocks: str | None,
-    buffer: str | None,
-    per_class: int | None,
-    fraction: float | None,
-    seed: int,
-) -> tuple[Labels, Split]:
-    """The labels and the split that the options ask for."""
-    from patchfree.blocks import block_split
-    from patchfree.split import given_split, random_split
-
-    ways = {"--blocks": blocks, "--per-class": per_class, "--fraction": fraction, "--train": files[0]}
-    asked = [name for name, value in ways.items() if value is not None]
-    if len(asked) > 1:
-        raise ConfigError(f"Got {' and '.join(asked)}; choose one way to pick test pixels.")
-    if buffer is not None and asked not in ([], ["--blocks"]):
-        raise ConfigError(f"--buffer belongs to --blocks; it has no effect with {asked[0]}.")
-    train_file, test_file, validation_file = files
-    if train_file or test_file or validation_file:
-        if not (train_file and test_file):
-            raise ConfigError(
-                "An official split needs both --train FILE and --test FILE (and, if there is one, --validation FILE)."
-            )
-        if labels is not None:
-            raise ConfigError(
-                "Got LABELS and --train/--test; give either one label file to split, or two that are split already."
-            )
-        train, test, *val = read(*filter(None, files))
-        return given_split(train, test, val=val[0] if val else None, seed=seed)
-    if labels is None:
-        raise ConfigError("Got no labels. Give LABELS after SCENE, or --train FILE and --test FILE.")
-    reference = read(labels)[0].within(scene.valid)
-    if not (reference.index > 0).any():
-        raise ConfigError(
-            f"All labels of {labels} lie where the scene holds no data. Check nodata and position of both files."
-        )
-    if per_class is not None or fraction is not None:
-        return reference, random_split(reference, per_class=per_class, fraction=fraction, seed=seed)
-    size, strip = _pixels(blocks, scene, "--blocks", round), _pixels(buffer, scene, "--buffer", math.ceil)
-    return reference, block_split(reference, size=size, buffer=strip, seed=seed)
-
-
-def _pixels(text: str | None, scene: Scene, option: str, whole: Callable[[float], int]) -> int | None:
-    """A length in pixels, from '24', '24px' or '240m'; `whole` says which way parts of a pixel go."""
-    if text is None:
-        return None
-    number, metres = text.lower().removesuffix("px"), False
-    if number.endswith("m"):
-        number, metres = number[:-1], True
-    try:
-        value = float(number)
-        whole(value)  # neither infinite nor NaN
-    except (ValueError, OverflowError):
-        raise ConfigError(f"Got {option} {text!r}; need a length such as 24, 24px or 240m.") from None
-    if metres:
-        from rasterio.crs import CRS
-
-        size = scene.grid.pixel_size
-        if size is None or scene.grid.crs is None or not CRS.from_wkt(scene.grid.crs).is_projected:
-            raise ConfigError(
-                f"{option} {text} is in metres, but the scene has no projected coordinate system. Give pixels: {option} 24px."
-            )
-        value /= CRS.from_wkt(scene.grid.crs).linear_units_factor[1] * (size[0] * size[1]) ** 0.5
-    return whole(round(value, 6))
-
-
-def _recipe(name: str, steps: int | None, learning_rate: float | None) -> Recipe:
-    import dataclasses
-
-    from patchfree.recipes import get_recipe
-
-    changes: dict[str, Any] = {} if steps is None else {"steps": steps, "apart_steps": None}
-    if learning_rate is not None:
-        changes["learning_rate"] = learning_rate
-    return dataclasses.replace(get_recipe(name), **changes)
-
-
-def _controls(names: list[str] | None) -> tuple[str, ...]:
-    from patchfree.controls import CONTROLS
-
-    chosen = tuple(dict.fromkeys(names or ["svm"]))
-    if chosen == ("none",):
-        return ()
-    if "none" in chosen:
-        raise ConfigError(f"Got --control {' and --control '.join(chosen)}; give either none or classifiers.")
-    unknown = [name for name in chosen if name not in CONTROLS]
-    if unknown:
-        raise ConfigError(f"Got --control {unknown[0]}; there are {', '.join(sorted(CONTROLS))} and none.")
-    return chosen
-
-
-def _outputs(probabilities: bool, uncertainty: bool, figures: bool, overwrite: bool, **more: Any) -> Outputs:  # noqa: ANN401
-    from patchfree.train import Outputs
-
-    command = "patchfree " + shlex.join(sys.argv[1:])
-    return Outputs(probabilities, uncertainty, figures, overwrite, command, **more)
 
 
 def main(arguments: list[str] | None = None) -> None:

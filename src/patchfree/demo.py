@@ -11,12 +11,13 @@ from jaxtyping import Float64
 
 from patchfree.blocks import block_split
 from patchfree.errors import MissingExtra
+from patchfree.job import Progress
 from patchfree.labels import Labels, make_labels
 from patchfree.recipes import Recipe
 from patchfree.run import Run
 from patchfree.scene import Bands, Grid, Scene, make_scene
 from patchfree.split import random_split
-from patchfree.train import Outputs, Progress, train
+from patchfree.training import Outputs, train
 
 CLASS_NAMES = (
     "Alfalfa", "Corn-notill", "Corn-mintill", "Corn", "Grass-pasture", "Grass-trees", "Grass-pasture-mowed", "Hay-windrowed",

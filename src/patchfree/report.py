@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import rc_context
 
 from patchfree import figures
-from patchfree.cite import references
+from patchfree.citations import references
 from patchfree.files import write_bytes
 from patchfree.labels import Labels
 from patchfree.predict import Prediction

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from patchfree.job import Progress
     from patchfree.run import Run
     from patchfree.scene import Scene
-    from patchfree.train import Progress
 
 PHASES = {"estimate": "training", "refit": "training on all labels", "map": "mapping", "report": "writing the report"}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from patchfree import controls
-from patchfree.cite import METHODS
+from patchfree.citations import METHODS
 from patchfree.controls import CONTROLS, run_control
 from patchfree.errors import ConfigError
 

@@ -9,7 +9,7 @@ from jobs import QUICK, RUN_FILES, CommandLine, contents, make_files, read_json,
 from patchfree.errors import ConfigError, LabelError, RunError, SceneError, SplitError
 from patchfree.run import load_run
 from patchfree.split import Split, random_split
-from patchfree.train import Outputs, train
+from patchfree.training import Outputs, train
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from jobs import QUICK, CommandLine, command, make_files
-from patchfree.cite import METHODS, cite, references
+from patchfree.citations import METHODS, cite, references
 from patchfree.errors import RunError
 from patchfree.run import load_run
 

@@ -7,7 +7,7 @@ import inspect
 import numpy as np
 import pytest
 
-from patchfree.assess import assess
+from patchfree.assessment import assess
 from patchfree.errors import ConfigError, LabelError
 from patchfree.labels import make_labels
 from patchfree.scene import Grid

@@ -1,0 +1,170 @@
+"""What the options of the command line mean: text in, the library's own types out."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from patchfree.errors import ConfigError
+
+if TYPE_CHECKING:
+    from patchfree.labels import Labels
+    from patchfree.recipes import Recipe
+    from patchfree.scene import Scene
+    from patchfree.split import Split
+    from patchfree.training import Outputs
+
+
+def open_given(path: str, nodata: float | None, drop_bands: str, axes: str | None) -> Scene:
+    """The scene, read as the options say."""
+    from patchfree.io import open_scene
+
+    return open_scene(path, nodata=nodata, drop_bands=_band_list(drop_bands), axes=axes)
+
+
+def _band_list(text: str) -> list[int]:
+    """1-4,130 as numbers."""
+    numbers: list[int] = []
+    try:
+        for part in filter(None, (p.strip() for p in text.split(","))):
+            first, dash, last = part.partition("-")
+            run = range(int(first), int(last if dash else first) + 1)
+            if not run:
+                raise ValueError
+            numbers += run
+    except ValueError:
+        raise ConfigError(f"Got --drop-bands {text!r}; need numbers and ranges such as 1-4,130.") from None
+    return numbers
+
+
+def _labels(
+    path: str,
+    scene: Scene,
+    class_field: str | None,
+    layer: str | None,
+    unlabelled: list[int] | None,
+    scale: int,
+    axes: str | None,
+) -> Labels:
+    from patchfree.io.reference import read_labels
+
+    return read_labels(
+        path, scene, class_field=class_field, layer=layer, unlabelled=unlabelled or (0,), label_scale=scale, axes=axes
+    )
+
+
+def _without(parts: list[Labels], values: list[int] | tuple[()]) -> list[Labels]:
+    """The labels without some classes, each of which must be in at least one of the files."""
+    held = sorted({value for part in parts for value in part.values})
+    unknown = [value for value in values if value not in held]
+    if unknown:
+        raise ConfigError(f"Got --ignore-class {unknown[0]}; the labels hold {held}.")
+    return [part.without(set(values) & set(part.values)) for part in parts]
+
+
+def choose_split(
+    scene: Scene,
+    labels: str | None,
+    files: tuple[str | None, str | None, str | None],
+    read: Callable[..., list[Labels]],
+    blocks: str | None,
+    buffer: str | None,
+    per_class: int | None,
+    fraction: float | None,
+    seed: int,
+) -> tuple[Labels, Split]:
+    """The labels and the split that the options ask for."""
+    from patchfree.blocks import block_split
+    from patchfree.split import given_split, random_split
+
+    ways = {"--blocks": blocks, "--per-class": per_class, "--fraction": fraction, "--train": files[0]}
+    asked = [name for name, value in ways.items() if value is not None]
+    if len(asked) > 1:
+        raise ConfigError(f"Got {' and '.join(asked)}; choose one way to pick test pixels.")
+    if buffer is not None and asked not in ([], ["--blocks"]):
+        raise ConfigError(f"--buffer belongs to --blocks; it has no effect with {asked[0]}.")
+    train_file, test_file, validation_file = files
+    if train_file or test_file or validation_file:
+        if not (train_file and test_file):
+            raise ConfigError(
+                "An official split needs both --train FILE and --test FILE (and, if there is one, --validation FILE)."
+            )
+        if labels is not None:
+            raise ConfigError(
+                "Got LABELS and --train/--test; give either one label file to split, or two that are split already."
+            )
+        train, test, *val = read(*filter(None, files))
+        return given_split(train, test, val=val[0] if val else None, seed=seed)
+    if labels is None:
+        raise ConfigError("Got no labels. Give LABELS after SCENE, or --train FILE and --test FILE.")
+    reference = read(labels)[0].within(scene.valid)
+    if not (reference.index > 0).any():
+        raise ConfigError(
+            f"All labels of {labels} lie where the scene holds no data. Check nodata and position of both files."
+        )
+    if per_class is not None or fraction is not None:
+        return reference, random_split(reference, per_class=per_class, fraction=fraction, seed=seed)
+    size, strip = _pixels(blocks, scene, "--blocks", round), _pixels(buffer, scene, "--buffer", math.ceil)
+    return reference, block_split(reference, size=size, buffer=strip, seed=seed)
+
+
+def _pixels(text: str | None, scene: Scene, option: str, whole: Callable[[float], int]) -> int | None:
+    """A length in pixels, from '24', '24px' or '240m'; `whole` says which way parts of a pixel go."""
+    if text is None:
+        return None
+    number, metres = text.lower().removesuffix("px"), False
+    if number.endswith("m"):
+        number, metres = number[:-1], True
+    try:
+        value = float(number)
+        whole(value)  # neither infinite nor NaN
+    except (ValueError, OverflowError):
+        raise ConfigError(f"Got {option} {text!r}; need a length such as 24, 24px or 240m.") from None
+    if metres:
+        from rasterio.crs import CRS
+
+        size = scene.grid.pixel_size
+        if size is None or scene.grid.crs is None or not CRS.from_wkt(scene.grid.crs).is_projected:
+            raise ConfigError(
+                f"{option} {text} is in metres, but the scene has no projected coordinate system. Give pixels: {option} 24px."
+            )
+        value /= CRS.from_wkt(scene.grid.crs).linear_units_factor[1] * (size[0] * size[1]) ** 0.5
+    return whole(round(value, 6))
+
+
+def chosen_recipe(name: str, steps: int | None, learning_rate: float | None) -> Recipe:
+    """The recipe with the steps and the rate that were asked for."""
+    import dataclasses
+
+    from patchfree.recipes import get_recipe
+
+    changes: dict[str, Any] = {} if steps is None else {"steps": steps, "apart_steps": None}
+    if learning_rate is not None:
+        changes["learning_rate"] = learning_rate
+    return dataclasses.replace(get_recipe(name), **changes)
+
+
+def chosen_controls(names: list[str] | None) -> tuple[str, ...]:
+    """The controls: an SVM unless others, or none, were asked for."""
+    from patchfree.controls import CONTROLS
+
+    chosen = tuple(dict.fromkeys(names or ["svm"]))
+    if chosen == ("none",):
+        return ()
+    if "none" in chosen:
+        raise ConfigError(f"Got --control {' and --control '.join(chosen)}; give either none or classifiers.")
+    unknown = [name for name in chosen if name not in CONTROLS]
+    if unknown:
+        raise ConfigError(f"Got --control {unknown[0]}; there are {', '.join(sorted(CONTROLS))} and none.")
+    return chosen
+
+
+def chosen_outputs(probabilities: bool, uncertainty: bool, figures: bool, overwrite: bool, **more: Any) -> Outputs:  # noqa: ANN401
+    """What else to write, and the command that was given."""
+    from patchfree.training import Outputs
+
+    command = "patchfree " + shlex.join(sys.argv[1:])
+    return Outputs(probabilities, uncertainty, figures, overwrite, command, **more)

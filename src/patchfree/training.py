@@ -1,0 +1,219 @@
+"""The main verb: train on a scene, test, map, and write a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from patchfree.blocks import block_split
+from patchfree.device import choose_device
+from patchfree.errors import ConfigError, LabelError, RunError, SceneError, SplitError
+from patchfree.files import write_json
+from patchfree.io.geotiff import write_class_map
+from patchfree.job import Job, Progress, Result, Work
+from patchfree.labels import Labels, LandCover
+from patchfree.recipes import Recipe, get_recipe
+from patchfree.run import Run
+from patchfree.scene import Scene
+from patchfree.split import Split
+from patchfree.staging import abandon, finished_run, publish, stage
+
+if TYPE_CHECKING:
+    pass
+
+SPLIT_LEGEND = (
+    LandCover(1, "training", (0, 114, 178)),
+    LandCover(2, "validation", (240, 228, 66)),
+    LandCover(3, "test", (213, 94, 0)),
+)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What to write beside the map, the model, the metrics and the report.
+
+    Attributes:
+        probabilities: `probabilities.tif`, one band a class.
+        uncertainty: `uncertainty.tif`, entropy and margin.
+        figures: the report's figures as PNG files, in `figures/`.
+        overwrite: replace a run with other settings that lies in the folder.
+        command: the command that does this job, for the report.
+        beside: runs of the same scene under other protocols, whose accuracy the report shows beside this one.
+    """
+
+    probabilities: bool = False
+    uncertainty: bool = False
+    figures: bool = False
+    overwrite: bool = False
+    command: str | None = None
+    beside: tuple[Run, ...] = ()
+
+
+def train(
+    scene: Scene,
+    labels: Labels,
+    *,
+    split: Split | None = None,
+    recipe: str | Recipe = "default",
+    seed: int = 0,
+    controls: Sequence[str] = ("svm",),
+    refit: bool = False,
+    out: str | Path | None = None,
+    outputs: Outputs | None = None,
+    device: str = "auto",
+    progress: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Train a network on a whole scene, test it, map the scene, and write a run folder.
+
+    Args:
+        scene: the scene.
+        labels: reference labels of some of its pixels.
+        split: which of them train and test; None for spatially separate blocks (`block_split`).
+        recipe: name of a recipe, or a recipe.
+        seed: of the default split, the weights and the sampling.
+        controls: simple classifiers to put beside it: "svm", "rf".
+        refit: after the test, train once more on all labels, for the map.
+        out: folder to write; None keeps everything in memory. An interrupted run in it is resumed.
+        outputs: what else to write, and whether to replace another run.
+        device: auto, cpu, cuda or cuda:N.
+        progress: called as the job goes on.
+
+    Returns:
+        The run: `run.predict(scene)` maps, `run.metrics` holds what was measured.
+
+    Raises:
+        SceneError, LabelError, SplitError, ConfigError: the input cannot be used; nothing was written.
+        RunError: `out` holds another run.
+        TrainingFailed: the loss is no longer finite.
+    """
+    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    if len(scene.bands) < 2:
+        raise SceneError(
+            f"{scene.name} has one usable band; telling classes apart by their spectrum needs at least 2. "
+            "Give a multispectral or hyperspectral scene."
+        )
+    if labels.index.shape != scene.grid.shape:
+        raise LabelError(
+            f"The labels have {labels.index.shape} pixels, the scene has {scene.grid.shape}; they must agree."
+        )
+    split = block_split(labels.within(scene.valid), seed=seed) if split is None else split
+    recipe = recipe.resolved(apart=not split.optimistic)
+    split = _with_data(split, scene)
+    _check_training_classes(labels, split)
+    job = Job(scene, labels, split, recipe, seed, tuple(controls), refit, choose_device(device))
+    tell = progress or (lambda _: None)
+    if out is None:
+        return Work(job, None, tell).run().run
+    folder, outputs, request = Path(out), outputs or Outputs(), job.request()
+    _check_beside(outputs.beside, request)
+    finished = finished_run(folder, request, overwrite=outputs.overwrite)
+    if finished is not None:
+        _complete(finished, folder, job, outputs)
+        return finished
+    staging = stage(folder, request, overwrite=outputs.overwrite)
+    try:
+        _write(staging, job, Work(job, staging, tell).run(), outputs, tell)
+    except BaseException:
+        abandon(staging)
+        raise
+    return publish(folder, staging)
+
+
+def _with_data(split: Split, scene: Scene) -> Split:
+    """The split without the pixels that hold no data."""
+    lost = int(((split.train | split.val | split.test) & ~scene.valid).sum())
+    if not lost:
+        return split
+    note = f"{lost} labelled pixels lie where the scene holds no data and were left out."
+    return dataclasses.replace(
+        split,
+        train=split.train & scene.valid,
+        val=split.val & scene.valid,
+        test=split.test & scene.valid,
+        notes=(*split.notes, note),
+    )
+
+
+def _check_training_classes(labels: Labels, split: Split) -> None:
+    """Refuse training pixels that hold no data, or one class only."""
+    if not split.train.any():
+        raise SplitError(
+            "No training pixel lies where the scene holds data. Check the nodata value, or label other places."
+        )
+    trained = np.unique(labels.index[split.train])
+    if len(trained) < 2:
+        entry = labels.legend[int(trained[0]) - 1]
+        raise SplitError(
+            f"All training pixels are of one class ({entry.value} '{entry.name}'); a classifier needs at least two. "
+            "Add training pixels of another class."
+        )
+
+
+def _check_beside(runs: Sequence[Run], request: dict[str, Any]) -> None:
+    for run in runs:
+        if run.metrics.get("request", {}).get("scene") != request["scene"]:
+            raise ConfigError(
+                f"{run.folder or 'A run'} was made on another scene (or with other bands of it); only accuracies on the same scene "
+                "can stand beside each other. Leave out this --beside."
+            )
+
+
+def _complete(run: Run, folder: Path, job: Job, outputs: Outputs) -> None:
+    """Write what is asked for and this finished run lacks, as far as its weights give it.
+
+    Raises:
+        RunError: it takes a new training.
+    """
+    there = set(run.metrics.get("beside", ()))
+    lacking = ["the figures"] if outputs.figures and not (folder / "figures").is_dir() else []
+    lacking += ["the other runs in its report"] if any(o.model_hash not in there for o in outputs.beside) else []
+    if lacking:
+        raise RunError(
+            f"{folder} holds this run, finished without {' and '.join(lacking)}. Pass --overwrite to make it again, or leave "
+            "out that option."
+        )
+    wanted = {"probabilities": outputs.probabilities, "uncertainty": outputs.uncertainty}
+    missing = [name for name, asked in wanted.items() if asked and not (folder / f"{name}.tif").is_file()]
+    if missing:
+        prediction = run.predict(job.scene, device=job.device.type)
+        for name in missing:
+            getattr(prediction, f"save_{name}")(folder / f"{name}.tif")
+
+
+def _write(staging: Path, job: Job, result: Result, outputs: Outputs, tell: Callable[[Progress], None]) -> None:
+    """All files of the run, into the staging folder."""
+    from patchfree.report import Evidence, write_figures, write_report  # matplotlib is slow to import
+
+    tell(Progress("report", 0, 1))
+    run, prediction = result.run, result.prediction
+    if outputs.command:
+        run.metrics["command"] = outputs.command
+    if outputs.beside:
+        run.metrics["beside"] = [other.model_hash for other in outputs.beside]
+    run.save_model(staging)
+    prediction.save_map(staging / "map.tif")
+    write_class_map(staging / "split.tif", job.split.codes(), SPLIT_LEGEND, job.scene.grid)
+    if outputs.probabilities:
+        prediction.save_probabilities(staging / "probabilities.tif")
+    if outputs.uncertainty:
+        prediction.save_uncertainty(staging / "uncertainty.tif")
+    evidence = Evidence(
+        scene=job.scene,
+        labels=job.labels,
+        split=job.split,
+        prediction=prediction,
+        tested=result.tested,
+        metrics=run.metrics,
+        log=result.log,
+        beside=tuple(other.metrics for other in outputs.beside),
+    )
+    if outputs.figures:
+        write_figures(staging / "figures", evidence)
+    write_report(staging / "report.html", evidence)
+    write_json(staging / "metrics.json", run.metrics)
+    tell(Progress("report", 1, 1))
