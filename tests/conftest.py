@@ -11,7 +11,7 @@ import pytest
 from patchfree.labels import Labels, make_labels
 from patchfree.scene import Bands, Grid, Scene, make_scene
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; before torch is loaded
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line does; before torch is loaded
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 UTM33 = "EPSG:32633"

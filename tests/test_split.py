@@ -224,3 +224,10 @@ class TestLeakAudit:
         masks[parts[0]] |= masks[parts[1]]
         with pytest.raises(SplitError, match="1 pixels are in two of training, validation and test"):
             leak_audit(Split(**masks), reach=1, whole_scene=True, grid=Grid(1, 3))
+
+
+def test_a_class_that_lies_where_the_scene_holds_no_data_is_named():
+    index = np.repeat([[1, 1, 2, 2, 3, 3]], 6, 0)
+    labels = make_labels(index).within(index != 2)
+    with pytest.raises(SplitError, match=r"no labelled pixel where the scene holds data: class 2 .* --ignore-class 2"):
+        random_split(labels, fraction=0.5)

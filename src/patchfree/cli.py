@@ -191,6 +191,14 @@ def train(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("patchfree-demo"),
+    blocks: Annotated[
+        int | None, typer.Option(help="Side of the separate blocks in pixels.  [default: chosen]")
+    ] = None,
+    buffer: Annotated[
+        int | None, typer.Option(help="Strip without training pixels around test blocks, in pixels.")
+    ] = None,
+    fraction: Annotated[float, typer.Option(help="Share of each class that the random runs train on.")] = 0.1,
+    refit: Annotated[bool, typer.Option(help="Train the final map on all labels after the test.")] = True,
     recipe: RecipeName = "default",
     seed: Seed = 0,
     steps: Steps = None,
@@ -208,6 +216,10 @@ def demo(
     with show.progress() as tell:
         run = run_demo(
             out,
+            size=blocks,
+            buffer=buffer,
+            fraction=fraction,
+            refit=refit,
             recipe=chosen_recipe(recipe, steps, learning_rate),
             seed=seed,
             device=device,
@@ -289,8 +301,10 @@ def cite(run: RunArgument) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code: 0 done, 1 failure, 2 the user's to mend."""
-    # Threads that spin while they wait make a busy machine ten times slower; read when torch is loaded (docs/log.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that spin for long while they wait make a busy machine many times slower (docs/log.md); read when torch is
+    # loaded.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     # `--debug` is welcome anywhere on the line.

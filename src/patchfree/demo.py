@@ -83,6 +83,10 @@ def _mended(listed: Float64[np.ndarray, " c"]) -> tuple[float, ...]:
 def demo(
     out: Path,
     *,
+    size: int | None = None,
+    buffer: int | None = None,
+    fraction: float = RANDOM_FRACTION,
+    refit: bool = True,
     recipe: str | Recipe = "default",
     seed: int = 0,
     device: str = "auto",
@@ -95,6 +99,10 @@ def demo(
     Args:
         out: folder of the run on separate blocks, whose map is trained on all labels after the test; the random ones
             lie in `random-0`, `random-1`, `random-2` inside it.
+        size: side of the separate blocks in pixels; None to choose.
+        buffer: strip without training pixels around them, in pixels; None to choose.
+        fraction: share of each class that the random runs train on.
+        refit: train the map of the separate run on all labels after the test.
         recipe: name of a recipe, or a recipe.
         seed: of the separate blocks; the random runs use this and the two next.
         device: auto, cpu, cuda or cuda:N.
@@ -115,25 +123,25 @@ def demo(
         train(
             scene,
             labels,
-            split=random_split(labels, fraction=RANDOM_FRACTION, seed=seed + i),
+            split=random_split(labels, fraction=fraction, seed=seed + i),
             recipe=recipe,
             seed=seed + i,
             controls=controls,
             out=out / f"random-{seed + i}",
             outputs=dataclasses.replace(outputs, beside=()),
             device=device,
-            progress=tell(f"random 10 %, seed {seed + i}"),
+            progress=tell(f"random {fraction:.0%}, seed {seed + i}"),
         )
         for i in range(RANDOM_RUNS)
     )
     return train(
         scene,
         labels,
-        split=block_split(labels, seed=seed),
+        split=block_split(labels, size=size, buffer=buffer, seed=seed),
         recipe=recipe,
         seed=seed,
         controls=controls,
-        refit=True,
+        refit=refit,
         out=out,
         outputs=dataclasses.replace(outputs, beside=beside),
         device=device,

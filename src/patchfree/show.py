@@ -203,7 +203,7 @@ def demo_summary(run: Run, random_folders: Sequence[Path]) -> None:
     values = [m["test"]["overall_accuracy"] for m in others]
     svm = [c["overall_accuracy"] for m in others for c in m["controls"][:1]]
     line(
-        f"Random 10 % of each class (optimistic): overall accuracy {share(values)} over seeds "
+        f"Random {others[0]['protocol']['split']['fraction']:.0%} of each class (optimistic): overall accuracy {share(values)} over seeds "
         f"{', '.join(str(m['protocol']['seed']) for m in others)}"
         + (f"; {others[0]['controls'][0]['title']}: {share(svm)}." if svm else ".")
     )

@@ -244,6 +244,13 @@ def check_classes(labels: Labels) -> None:
             f"The labels hold one class only ({entry.value} '{entry.name}'); a classifier needs at least two. "
             "Label some pixels of another class, such as 'everything else'."
         )
+    gone = [e for e, n in zip(labels.legend, labels.counts, strict=True) if n == 0]
+    if gone:
+        names = ", ".join(f"{e.value} '{e.name}'" for e in gone)
+        raise SplitError(
+            f"Some classes have no labelled pixel where the scene holds data: class {names}. Check nodata, label other places, "
+            f"or leave these classes out with {' '.join(f'--ignore-class {e.value}' for e in gone)}."
+        )
     single = [(e, n) for e, n in zip(labels.legend, labels.counts, strict=True) if n < 2]
     if single:
         names = ", ".join(f"{e.value} '{e.name}'" for e, _ in single)

@@ -134,3 +134,12 @@ def test_an_unknown_recipe_is_refused_with_those_there_are():
 def test_settings_out_of_range_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):
         dataclasses.replace(RECIPES["default"], **change)
+
+
+@pytest.mark.parametrize(
+    "change", [{"clip": 0}, {"per_class": 0}, {"prior": 1.5}, {"jitter": -1}, {"label_smoothing": 1}, {"warm_up": 1}]
+)
+def test_a_setting_out_of_range_is_refused_with_its_range(name, change):
+    setting, value = next(iter(change.items()))
+    with pytest.raises(ConfigError, match=rf"Got {setting}={value:g}; need "):
+        dataclasses.replace(get_recipe(name), **change)
