@@ -137,7 +137,8 @@ def test_settings_out_of_range_are_refused(change, message):
 
 
 @pytest.mark.parametrize(
-    "change", [{"clip": 0}, {"per_class": 0}, {"prior": 1.5}, {"jitter": -1}, {"label_smoothing": 1}, {"warm_up": 1}]
+    "change",
+    [{"clip": 0.0}, {"per_class": 0}, {"prior": 1.5}, {"jitter": -1.0}, {"label_smoothing": 1.0}, {"warm_up": 1.0}],
 )
 def test_a_setting_out_of_range_is_refused_with_its_range(name, change):
     setting, value = next(iter(change.items()))
