@@ -304,7 +304,7 @@ OPTIONS = {
     "blocks that are no length": (["--blocks", "wide"], "Got --blocks 'wide'; need a length such as 24, 24px or 240m"),
     "blocks without end": (["--blocks", "inf"], "Got --blocks 'inf'; need a length"),
     "blocks of nothing": (["--blocks", 0], "need at least 1"),
-    "blocks as large as the scene": (["--blocks", 400], "Use smaller --blocks"),
+    "blocks as large as the scene": (["--blocks", 400], "the scene would be one block. Use --blocks"),
     "labels and train": (["--train", "LABELS", "--test", "LABELS"], "Got LABELS and --train/--test"),
     "unknown recipe": (["--recipe", "fast"], "Got recipe 'fast'; there are default, paper"),
     "none and a control": (["--control", "svm"], "Got --control none and --control svm; give either none or classifiers"),

@@ -1,5 +1,6 @@
 """What a user types does what it says: every command, every way to choose test pixels, every file of a run."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -543,3 +544,18 @@ def test_design_based_areas_add_up_to_the_map(cli, run, files, tmp_path):
 
 def test_assess_refuses_an_unknown_design(cli, run, files):
     cli.refused(2, "need none or stratified", "assess", run / "map.tif", files.labels, "--design", "simple")
+
+
+def test_a_map_is_never_written_over_its_own_scene(cli, run, tmp_path):
+    scene, _ = synthetic(noise=0.15)
+    path = write_scene(tmp_path / "scene.tif", scene)
+    before = path.read_bytes()
+    cli.refused(2, "belongs to the scene .* would be overwritten", "map", run, path, "--out", path)
+    cli.refused(2, "is a folder; --out must be a file", "map", run, path, "--out", tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_a_scene_in_other_units_is_refused_and_not_mapped_in_silence(cli, run, tmp_path):
+    scene, _ = synthetic(noise=0.15)
+    path = write_scene(tmp_path / "scaled.tif", dataclasses.replace(scene, values=scene.values * np.float32(10_000)))
+    cli.refused(2, "standard deviations apart.* other units", "map", run, path, "--out", tmp_path / "map.tif")

@@ -1,5 +1,7 @@
 """Class values go in and come out unchanged; inside, the k classes are numbered 1..k and 0 is unlabelled."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -129,3 +131,24 @@ def test_the_fingerprint_changes_with_pixels_values_and_names():
     }
     assert len(prints) == 5
     assert make_labels(base).fingerprint() == make_labels(base.astype(float)).fingerprint()
+
+
+def test_classes_of_one_name_get_the_other_legends_values_whatever_their_numbers():
+    theirs = make_labels(np.array([[1, 2, 3]]), names={1: "soil", 2: "tree", 3: "water"})
+    ours = make_labels(np.array([[1, 2, 0]]), names={1: "Soil", 2: "Water "})
+    matched = ours.matching(theirs.legend)
+    assert matched.restore(matched.index).tolist() == [[1, 3, 0]]
+    stranger = make_labels(np.array([[1, 2]]), names={1: "building", 2: "water"}).matching(theirs.legend)
+    assert stranger.restore(stranger.index).tolist() == [[4, 3]]
+
+
+def test_values_stay_where_one_side_has_no_names():
+    theirs = make_labels(np.array([[1, 2, 3]]), names={1: "soil", 2: "tree", 3: "water"})
+    ours = make_labels(np.array([[3, 1]]))
+    assert ours.matching(theirs.legend) is ours
+
+
+def test_names_that_cannot_be_matched_to_bare_numbers_are_refused():
+    ours = replace(make_labels(np.array([[1, 2]]), names={1: "soil", 2: "water"}), numbered=True)
+    with pytest.raises(LabelError, match=r"cannot be matched: one side has 1 'soil', 2 'water', the other 7, 9"):
+        ours.matching(make_labels(np.array([[7, 9]])).legend)

@@ -215,7 +215,10 @@ def test_ctrl_c_ends_with_code_1_a_hint_and_no_traceback_and_the_next_start_goes
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "Error: Interrupted. What was trained so far is kept: run the same command again to go on." in said
+    assert (
+        "Error: Interrupted. What was saved last (every 10 seconds) is kept: run the same command again to go on."
+        in said
+    )
     assert "Traceback" not in said
     assert no_torn_files(tmp_path)
     cli.ok(*words)

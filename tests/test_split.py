@@ -231,3 +231,11 @@ def test_a_class_that_lies_where_the_scene_holds_no_data_is_named():
     labels = make_labels(index).within(index != 2)
     with pytest.raises(SplitError, match=r"no labelled pixel where the scene holds data: class 2 .* --ignore-class 2"):
         random_split(labels, fraction=0.5)
+
+
+def test_given_parts_that_name_their_classes_are_matched_by_name():
+    train = make_labels(np.array([[1, 2, 3, 0, 0]]), names={1: "soil", 2: "tree", 3: "water"})
+    test = make_labels(np.array([[0, 0, 0, 1, 2]]), names={1: "soil", 2: "water"})
+    labels, split = given_split(train, test, validation=0.0)
+    assert labels.restore(labels.index).tolist() == [[1, 2, 3, 1, 3]]
+    assert split.test.tolist() == [[False, False, False, True, True]]

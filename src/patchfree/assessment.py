@@ -26,7 +26,7 @@ def assess(
 ) -> dict[str, Any]:
     """Measure a class map at the reference pixels.
 
-    Classes are matched by value. A class that only the map has can be wrong, and is never right.
+    Classes are matched by name where both sides name them, else by value. A class that only the map has can be wrong, and is never right.
 
     Args:
         mapped: the map; unlabelled pixels count as wrong wherever there is a reference.
@@ -51,6 +51,7 @@ def assess(
         )
     if design not in ("none", "stratified"):
         raise ConfigError(f"Got design={design!r}; need 'none' or 'stratified'.")
+    reference = reference.matching(mapped.legend)
     legend = _common_legend(mapped, reference)
     truth, given = _renumber(reference, legend), _renumber(mapped, legend)
     found = assess_pixels(truth, given, legend, block_px=block_px, seed=seed)

@@ -51,6 +51,10 @@ def block_split(
     h, w = labels.index.shape
     size = int(np.clip(min(h, w) // 8, 4, 64)) if size is None else size
     buffer = max(1, size // 6) if buffer is None else buffer
+    if size >= max(h, w):
+        raise ConfigError(
+            f"Got blocks of {size} px for a scene of {h} x {w} pixels: the scene would be one block. Use --blocks {max(1, min(h, w) // 4)}."
+        )
     if size < 1 or buffer < 0:
         raise ConfigError(f"Got blocks of {size} px and a buffer of {buffer} px; need at least 1 and 0.")
     rng = np.random.default_rng(seed)
@@ -91,7 +95,8 @@ def block_split(
             f"Not tested, because their pixels lie in one place (or their separate places are closer than the buffer): {names}."
         )
     unused = int((labels.index > 0).sum() - train.sum() - val.sum() - test.sum())
-    notes.append(f"{unused} labelled pixels in the buffer were used neither to train nor to test.")
+    if unused:
+        notes.append(f"{unused} labelled pixels in the buffer were used neither to train nor to test.")
     protocol = {"kind": "blocks", "size_px": size, "buffer_px": buffer, "seed": seed, "validation": validation}
     return Split(train, val, test, protocol, notes=tuple(notes))
 

@@ -14,13 +14,14 @@ import typer
 from patchfree import __version__, show
 from patchfree.errors import ConfigError, PatchfreeError
 from patchfree.options import (
-    _labels,
-    _without,
     choose_split,
     chosen_controls,
     chosen_outputs,
     chosen_recipe,
+    labels_given,
     open_given,
+    refuse_source,
+    without_classes,
 )
 
 if TYPE_CHECKING:
@@ -165,8 +166,8 @@ def train(
     opened = open_given(scene, nodata, drop_bands, axes)
 
     def read(*paths: str) -> list[Labels]:
-        found = [_labels(path, opened, class_field, layer, unlabelled, label_scale, axes) for path in paths]
-        return _without(found, ignore_class or ())
+        found = [labels_given(path, opened, class_field, layer, unlabelled, label_scale, axes) for path in paths]
+        return without_classes(found, ignore_class or ())
 
     files = (train_file, test_file, validation_file)
     reference, split = choose_split(opened, labels, files, read, blocks, buffer, per_class, fraction, seed)
@@ -250,6 +251,7 @@ def map_scene(
 
     loaded = load_run(run)
     for path in filter(None, (out, probabilities, uncertainty)):
+        refuse_source(path, scene)
         check_writable(path.parent)
     result = loaded.predict(open_given(scene, nodata, drop_bands, axes), device=device)
     show.line(f"Map: {result.save_map(out)}")
@@ -320,7 +322,7 @@ def main(arguments: list[str] | None = None) -> None:
         show.error(str(error))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        show.error("Interrupted. What was trained so far is kept: run the same command again to go on.")
+        show.error("Interrupted. What was saved last (every 10 seconds) is kept: run the same command again to go on.")
         sys.exit(1)
     except UsageProblem as error:
         error.show()

@@ -137,7 +137,8 @@ def assess_pixels(
         if single or not len(values):
             return None
         low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return [round(float(low), 6), round(float(high), 6)]
+        # Too few blocks differ to tell: an interval of no width would look like certainty.
+        return [round(float(low), 6), round(float(high), 6)] if high > low else None
 
     overall = ("overall_accuracy", "average_accuracy", "kappa", "mean_iou")
     each = ("recall", "precision", "f1", "iou")

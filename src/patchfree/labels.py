@@ -43,6 +43,11 @@ class LandCover:
     name: str
     colour: tuple[int, int, int]
 
+    @property
+    def named(self) -> bool:
+        """False if the name is only the value spelt out."""
+        return self.name != f"class {self.value}"
+
 
 @dataclass(frozen=True, eq=False)
 class Labels:
@@ -52,11 +57,13 @@ class Labels:
         index: 1..k where a pixel is labelled, 0 where it is not.
         legend: the k classes, in the order of their values; class i of `index` is `legend[i - 1]`.
         notes: what was assumed or left out while reading, one sentence each.
+        numbered: True if the file names its classes and the values were given here, in alphabetical order.
     """
 
     index: Int[np.ndarray, "h w"]
     legend: tuple[LandCover, ...]
     notes: tuple[str, ...] = ()
+    numbered: bool = False
 
     @property
     def counts(self) -> Int[np.ndarray, " k"]:
@@ -89,7 +96,37 @@ class Labels:
         if not dropped:
             return self
         kept = np.where(np.isin(self.index, [i for i, v in enumerate(self.values, 1) if v in dropped]), 0, self.index)
-        return make_labels(self.restore(kept), legend=self.legend, notes=self.notes)
+        return replace(make_labels(self.restore(kept), legend=self.legend, notes=self.notes), numbered=self.numbered)
+
+    def matching(self, legend: Sequence[LandCover]) -> Labels:
+        """The labels with another legend's values for the classes of the same name; capitals do not matter.
+
+        A class that only these labels have keeps its value, or gets one beyond both legends if it is taken. Where one side does not name its classes,
+        values are left as they are.
+
+        Raises:
+            LabelError: these labels know their classes by name only, and the other legend has none of the names.
+        """
+        theirs = {entry.name.strip().casefold(): entry.value for entry in legend if entry.named}
+        ours = {entry.value: entry.name.strip().casefold() for entry in self.legend if entry.named}
+        shared = set(theirs) & set(ours.values())
+        if not shared:
+            if not self.numbered:
+                return self
+            raise LabelError(
+                f"Classes cannot be matched: one side has {_listed(self.legend)}, the other {_listed(legend)}. "
+                "Use the same names on both sides, or the same numbers."
+            )
+        taken = {entry.value for entry in legend}
+        beyond = max([*self.values, *taken])
+        new = {value: theirs[ours[value]] for value in self.values if ours.get(value) in theirs}
+        for value in self.values:
+            if value not in new:
+                beyond += value in taken
+                new[value] = beyond if value in taken else value
+        table = np.array([0, *(new[value] for value in self.values)])
+        renamed = tuple(replace(entry, value=new[entry.value]) for entry in self.legend)
+        return replace(make_labels(table[self.index], legend=renamed, notes=self.notes), numbered=self.numbered)
 
     def fingerprint(self) -> str:
         """A hash of the labels, their values and names."""
@@ -175,6 +212,10 @@ def make_labels(
         colour = (colours or {}).get(value) or (free[i] if i < len(free) else _spread(i))
         entries.append(known.get(value) or LandCover(value, name, colour))
     return Labels(lookup[inverse], tuple(entries), tuple(notes))
+
+
+def _listed(legend: Sequence[LandCover]) -> str:
+    return ", ".join(f"{entry.value} '{entry.name}'" if entry.named else str(entry.value) for entry in legend)
 
 
 def _spread(i: int) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ import math
 import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from patchfree.errors import ConfigError
@@ -40,7 +41,7 @@ def _band_list(text: str) -> list[int]:
     return numbers
 
 
-def _labels(
+def labels_given(
     path: str,
     scene: Scene,
     class_field: str | None,
@@ -49,6 +50,7 @@ def _labels(
     scale: int,
     axes: str | None,
 ) -> Labels:
+    """The labels, read as the options say."""
     from patchfree.io.reference import read_labels
 
     return read_labels(
@@ -56,7 +58,7 @@ def _labels(
     )
 
 
-def _without(parts: list[Labels], values: list[int] | tuple[()]) -> list[Labels]:
+def without_classes(parts: list[Labels], values: list[int] | tuple[()]) -> list[Labels]:
     """The labels without some classes, each of which must be in at least one of the files."""
     held = sorted({value for part in parts for value in part.values})
     unknown = [value for value in values if value not in held]
@@ -168,3 +170,15 @@ def chosen_outputs(probabilities: bool, uncertainty: bool, figures: bool, overwr
 
     command = "patchfree " + shlex.join(sys.argv[1:])
     return Outputs(probabilities, uncertainty, figures, overwrite, command, **more)
+
+
+def refuse_source(out: Path, scene: str) -> None:
+    """Never write a map over a file of the scene that it is made from."""
+    source = Path(scene)
+    beside = out.resolve().parent == source.resolve().parent and out.name.split(".")[0] == source.name.split(".")[0]
+    if out.is_dir():
+        raise ConfigError(f"{out} is a folder; --out must be a file such as {out / 'map.tif'}.")
+    if out.exists() and (beside or out.resolve() == source.resolve() or source.resolve() in out.resolve().parents):
+        raise ConfigError(
+            f"{out} belongs to the scene {scene} and would be overwritten. Choose another name with --out."
+        )

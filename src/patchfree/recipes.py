@@ -61,7 +61,7 @@ class Recipe:
         if not 0 < self.learning_rate < float("inf"):
             raise ConfigError(f"Got learning_rate={self.learning_rate:g}; need a positive number such as 0.001.")
         ranges = {"clip": (1e-9, 1e9), "per_class": (1, 1e9), "weight_decay": (0, 1), "label_smoothing": (0, 0.99)}
-        ranges |= {"warm_up": (0, 0.99), "jitter": (0, 10), "prior": (0, 1)}
+        ranges |= {"warm_up": (0, 1), "jitter": (0, 10), "prior": (0, 1)}
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"Got {name}={getattr(self, name):g}; need {low:g} to {high:g}.")
@@ -90,7 +90,7 @@ RECIPES: dict[str, Recipe] = {
         sampling="balanced",
         label_smoothing=0.1,
         shuffle="auto",
-        apart_steps=300,
+        apart_steps=250,
         jitter=0.2,
         prior=0.5,
     ),

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from patchfree.device import choose_device
-from patchfree.errors import RunError
+from patchfree.errors import RunError, SceneError
 from patchfree.files import write_bytes, write_json
 from patchfree.labels import LandCover
 from patchfree.models import MODELS
@@ -27,6 +28,7 @@ from patchfree.predict import Prediction, Standardisation, predict_scores, proba
 from patchfree.scene import Bands, Scene
 
 FORMAT = 1
+FARTHEST_MEAN = 20.0  # standard deviations of a band; a scene of other units is hundreds away
 UNFINISHED = ".unfinished"
 
 
@@ -72,8 +74,10 @@ class Run:
 
         Raises:
             BandMismatch: the scene lacks bands of the run.
+            SceneError: its values are of another magnitude.
         """
         scene = scene.matching(self.bands)
+        self._check_magnitude(scene)
         where = choose_device(device)
         network = MODELS[self.model](bands=len(self.bands), classes=len(self.legend))
         network.load_state_dict(self.weights)
@@ -83,6 +87,18 @@ class Run:
             scores, scene.valid, offsets=self.offsets, temperature=self.temperature, untrained=self.untrained
         )
         return Prediction(chances, scene.valid, self.legend, scene.grid, {"model_hash": self.model_hash})
+
+    def _check_magnitude(self, scene: Scene) -> None:
+        """Refuse a scene in other units: reflectance 0..1 and 0..10000 look alike to nobody but a program."""
+        mean, std = np.asarray(self.standardisation.mean), np.asarray(self.standardisation.std)
+        theirs = scene.values[:, scene.valid].mean(1, dtype=np.float64)
+        away = float(np.median(np.abs(theirs - mean) / std))
+        if away > FARTHEST_MEAN:
+            raise SceneError(
+                f"{scene.name} has a mean value of {theirs.mean():.4g}, the training scene had {mean.mean():.4g}: {away:.0f} standard "
+                "deviations apart, so the two are probably in other units. Give both the same scale (in an ENVI header: "
+                "reflectance scale factor), or train a run on this scene."
+            )
 
     @property
     def model_hash(self) -> str:

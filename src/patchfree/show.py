@@ -184,7 +184,7 @@ def summary(run: Run) -> None:
                 f"{control['title']} on the same pixels: overall accuracy {control['overall_accuracy'] * 100:.1f} %, average "
                 f"{control['average_accuracy'] * 100:.1f} % (ours {difference['value'] * 100:+.1f} points{tail})."
             )
-    for note in protocol["notes"]:
+    for note in [*run.metrics["labels"]["notes"], *protocol["notes"]]:
         line(f"Note: {note}")
     line(f"Map: {folder / 'map.tif'}\nReport: {folder / 'report.html'}" if folder else "")
 

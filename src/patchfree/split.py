@@ -122,7 +122,7 @@ def given_split(
     """Training and test pixels as somebody laid them down, such as an official split.
 
     Args:
-        train: labels to learn.
+        train: labels to learn. Classes of the other parts are matched by name where both name them, else by value.
         test: labels to test on.
         val: labels for validation; None to take a random share of the training pixels.
         seed: repeats the draw of validation pixels.
@@ -142,6 +142,7 @@ def given_split(
                 f"The {name} labels have {part.index.shape[0]} x {part.index.shape[1]} pixels, the training labels "
                 f"{train.index.shape[0]} x {train.index.shape[1]}; they must be on one grid."
             )
+    parts = {name: part if part is train else part.matching(train.legend) for name, part in parts.items()}
     values = np.zeros(train.index.shape, np.int64)
     masks: dict[str, Bool[np.ndarray, "h w"]] = {}
     for name, part in parts.items():

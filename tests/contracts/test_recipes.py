@@ -138,7 +138,7 @@ def test_settings_out_of_range_are_refused(change, message):
 
 @pytest.mark.parametrize(
     "change",
-    [{"clip": 0.0}, {"per_class": 0}, {"prior": 1.5}, {"jitter": -1.0}, {"label_smoothing": 1.0}, {"warm_up": 1.0}],
+    [{"clip": 0.0}, {"per_class": 0}, {"prior": 1.5}, {"jitter": -1.0}, {"label_smoothing": 1.0}, {"warm_up": 1.5}],
 )
 def test_a_setting_out_of_range_is_refused_with_its_range(name, change):
     setting, value = next(iter(change.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,13 +49,19 @@ def read_labels(
     file = Path(path)
     if file.suffix.lower() in SUFFIXES and file.exists():
         values, names, notes = read_vector(file, grid, class_field=class_field, layer=layer)
-        return make_labels(values, names=names, unlabelled=unlabelled, notes=notes, source=file.name)
+        return _named(make_labels(values, names=names, unlabelled=unlabelled, notes=notes, source=file.name), names)
     if class_field or layer:
         raise LabelError(f"{file.name} is no vector file; leave out --class-field and --layer.")
     if file.suffix.lower() == ".csv" and file.exists() and not is_mosaic(file):
         points, names, notes = read_points(file, grid)
-        return make_labels(points, names=names, unlabelled=unlabelled, notes=notes, source=file.name)
+        return _named(make_labels(points, names=names, unlabelled=unlabelled, notes=notes, source=file.name), names)
     return _from_raster(path, grid, unlabelled=unlabelled, label_scale=label_scale, axes=axes)
+
+
+def _named(labels: Labels, names: dict[int, str]) -> Labels:
+    """Remember whether the values are only the alphabetical order of the names."""
+    ours = dict(enumerate(sorted(names.values()), 1))
+    return dataclasses.replace(labels, numbered=bool(names) and names == ours)
 
 
 def _from_raster(
