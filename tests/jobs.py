@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -197,3 +199,14 @@ def read_json(path):
 def read_log(folder):
     """The records of log.jsonl."""
     return [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@contextlib.contextmanager
+def full_disk(size):
+    """No file of this process can grow beyond `size` bytes: as on a full disk, a write fails half way."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -1,26 +1,14 @@
 """A file is written whole or not at all, and a failure leaves what was there."""
 
-import contextlib
 import json
 import os
-import resource
 
 import numpy as np
 import pytest
 
+from jobs import full_disk
 from patchfree.errors import ConfigError, OutputError
 from patchfree.files import check_writable, write_bytes, write_json
-
-
-@contextlib.contextmanager
-def full_disk(size):
-    """No file of this process can grow beyond `size` bytes: as on a full disk, a write fails half way."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def contents(folder):

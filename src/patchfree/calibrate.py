@@ -8,7 +8,7 @@ Dimension key: k classes, n pixels.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
@@ -44,9 +44,7 @@ def calibration_error(
     """Expected calibration error: mean gap between confidence and accuracy over 15 bins; None without pixels."""
     if not len(classes):
         return None
-    probabilities = softmax(scores.astype(float) / temperature, axis=0)
-    confidence, right = probabilities.max(0), probabilities.argmax(0) == classes
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    confidence, right, bins = _binned(scores, classes, temperature)
     count = np.bincount(bins, minlength=BINS)
     gap = np.abs(np.bincount(bins, confidence, BINS) - np.bincount(bins, right, BINS))
     return float(gap.sum() / count.sum())
@@ -56,9 +54,7 @@ def reliability(
     scores: Float[np.ndarray, "k n"], classes: Int[np.ndarray, " n"], temperature: float
 ) -> list[dict[str, float]]:
     """Mean confidence, accuracy and pixel count of each of the 15 bins that has pixels."""
-    probabilities = softmax(scores.astype(float) / temperature, axis=0)
-    confidence, right = probabilities.max(0), probabilities.argmax(0) == classes
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    confidence, right, bins = _binned(scores, classes, temperature)
     return [
         {
             "confidence": round(float(confidence[bins == b].mean()), 4),
@@ -68,3 +64,12 @@ def reliability(
         for b in range(BINS)
         if (bins == b).any()
     ]
+
+
+def _binned(
+    scores: Float[np.ndarray, "k n"], classes: Int[np.ndarray, " n"], temperature: float
+) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """Confidence of each pixel, whether its class is right, and the bin of its confidence."""
+    probabilities = softmax(scores.astype(float) / temperature, axis=0)
+    confidence, right = probabilities.max(0), probabilities.argmax(0) == classes
+    return confidence, right, np.minimum((confidence * BINS).astype(int), BINS - 1)

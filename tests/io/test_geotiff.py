@@ -1,7 +1,5 @@
 """What is written is what another program reads; a map that cannot be written whole is not written at all."""
 
-import contextlib
-import resource
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -10,6 +8,7 @@ import rasterio
 from fixtures import UTM33, no_georeference_is_fine, placed
 from rasterio.crs import CRS
 
+from jobs import full_disk
 from patchfree.errors import OutputError
 from patchfree.io.geotiff import write_class_map, write_layers
 from patchfree.io.reference import read_labels
@@ -22,17 +21,6 @@ VALUES = np.random.default_rng(0).choice([0, 1, 14], (20, 30))
 
 def grid_of(shape, angle=0):
     return Grid(*shape, CRS.from_user_input(UTM33).to_wkt(), tuple(placed(angle=angle))[:6])
-
-
-@contextlib.contextmanager
-def full_disk(size):
-    """No file of this process can grow beyond `size` bytes: as on a full disk, a write fails half way."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("angle", [0, 30])
