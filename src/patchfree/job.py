@@ -28,7 +28,7 @@ from patchfree.errors import RunError, TrainingFailed
 from patchfree.files import write_bytes
 from patchfree.fit import Trainer, class_offsets
 from patchfree.labels import Labels, LandCover
-from patchfree.models import MODELS
+from patchfree.models import MODELS, trained_model
 from patchfree.predict import Prediction, Standardisation, predict_scores, probabilities
 from patchfree.recipes import Recipe
 from patchfree.run import Run, read_tensors
@@ -241,9 +241,8 @@ class Work:
     def _scores(self, weights: dict[str, Tensor]) -> Float32[np.ndarray, "k h w"]:
         job = self.job
         self.tell(Progress("map", 0, 1))
-        model = MODELS[job.recipe.model](bands=len(job.scene.bands), classes=len(job.labels.legend))
-        model.load_state_dict(weights)
-        model = model.to(job.device).to(memory_format=torch.channels_last)
+        bands, classes = len(job.scene.bands), len(job.labels.legend)
+        model = trained_model(job.recipe.model, weights, bands=bands, classes=classes, device=job.device)
         return predict_scores(model, self.values, job.scene.valid, device=job.device)
 
     def _classes(self, train: Bool[np.ndarray, "h w"]) -> tuple[tuple[float, ...], tuple[int, ...]]:

@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from patchfree.device import choose_device
 from patchfree.errors import RunError, SceneError
 from patchfree.files import write_bytes, write_json
 from patchfree.labels import LandCover
-from patchfree.models import MODELS
+from patchfree.models import trained_model
 from patchfree.predict import Prediction, Standardisation, predict_scores, probabilities
 from patchfree.scene import Bands, Scene
 
@@ -79,9 +78,7 @@ class Run:
         scene = scene.matching(self.bands)
         self._check_magnitude(scene)
         where = choose_device(device)
-        network = MODELS[self.model](bands=len(self.bands), classes=len(self.legend))
-        network.load_state_dict(self.weights)
-        network = network.to(where).to(memory_format=torch.channels_last)
+        network = trained_model(self.model, self.weights, bands=len(self.bands), classes=len(self.legend), device=where)
         scores = predict_scores(network, self.standardisation.apply(scene), scene.valid, device=where)
         chances = probabilities(
             scores, scene.valid, offsets=self.offsets, temperature=self.temperature, untrained=self.untrained
