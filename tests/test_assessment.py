@@ -6,6 +6,7 @@ import inspect
 
 import numpy as np
 import pytest
+from rasterio.crs import CRS
 
 from patchfree.assessment import assess
 from patchfree.errors import ConfigError, LabelError
@@ -114,11 +115,11 @@ class TestStratified:
         assert [entry["users_accuracy"]["value"] for entry in found["per_class"]] == [0.75, 1]
         assert [entry["producers_accuracy"]["value"] for entry in found["per_class"]] == pytest.approx([1, 0.8])
 
-    def test_areas_are_in_map_units_where_the_grid_knows_them(self, mapped, sample):
-        grid = Grid(*mapped.index.shape, transform=(30.0, 0.0, 0.0, 0.0, -20.0, 0.0))
+    def test_areas_are_in_hectares_where_the_grid_knows_them(self, mapped, sample):
+        grid = Grid(*mapped.index.shape, CRS.from_epsg(32633).to_wkt(), (30.0, 0.0, 3e5, 0.0, -20.0, 5e6))
         found = assess(mapped, sample, design="stratified", grid=grid)["design"]
-        assert found["area_unit"] == "map units squared"
-        assert sum(entry["area"]["value"] for entry in found["per_class"]) == pytest.approx(mapped.index.size * 600)
+        assert found["area_unit"] == "ha"
+        assert sum(entry["area"]["value"] for entry in found["per_class"]) == pytest.approx(mapped.index.size * 0.06)
 
     def test_without_a_design_none_is_reported(self, mapped, sample):
         assert "design" not in assess(mapped, sample)

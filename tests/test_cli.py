@@ -86,7 +86,7 @@ def test_info_as_json_says_what_the_file_holds(cli, files):
 
 def test_info_for_people_names_size_bands_position_and_assumptions(cli, files, tmp_path):
     shown = cli.ok("info", files.scene)
-    for text in ("40 rows x 48 columns", "12 used of 12", "450.0 to 2400.0 nm", "EPSG:32633", "30 x 30 map units"):
+    for text in ("40 rows x 48 columns", "12 used of 12", "450.0 to 2400.0 nm", "EPSG:32633", "30 x 30 m"):
         assert text in shown
     scene, _ = synthetic()
     np.save(tmp_path / "bare.npy", scene.values.transpose(1, 2, 0))

@@ -21,8 +21,10 @@ from patchfree.predict import Prediction
 from patchfree.report import (
     Evidence,
     describe_control,
+    describe_few,
     describe_leaks,
     describe_protocol,
+    scale_bar,
     write_figures,
     write_report,
 )
@@ -205,7 +207,7 @@ def test_pictures_have_the_aspect_of_the_ground(measured, tmp_path):
     assert "aspect-ratio: 420 / 720;" in report(tmp_path, evidence(measured, grid=grid))
 
 
-def test_scene_on_the_ground_gives_distances_in_map_units(tmp_path):
+def test_scene_on_the_ground_gives_its_place_metres_and_hectares(tmp_path):
     scene, labels = synthetic(rows=24, cols=28)
     from rasterio.crs import CRS
 
@@ -213,7 +215,12 @@ def test_scene_on_the_ground_gives_distances_in_map_units(tmp_path):
     scene = dataclasses.replace(scene, grid=Grid(24, 28, wkt, (METRES, 0.0, ORIGIN[0], 0.0, -METRES, ORIGIN[1])))
     train(scene, labels, recipe=short(2), controls=(), device="cpu", out=tmp_path / "run")
     text = Page((tmp_path / "run" / "report.html").read_text()).text
-    assert re.search(r"[\d.]+ in the median \([\d.]+ map units\)\.", text)
+    assert re.search(r"[\d.]+ in the median \([\d,]+ m\)\.", text)
+    assert (
+        "EPSG:32633, WGS 84 / UTM zone 33N. A pixel is 30 m by 30 m, the scene 0.84 km by 0.72 km. North is up." in text
+    )
+    assert re.search(r"[\d.]+ ha", text)
+    assert "100 m" in text  # the scale bar: a round length below a fifth of 840 m
 
 
 def test_report_of_one_and_the_same_run_is_the_same_text(measured, tmp_path):
@@ -286,6 +293,24 @@ def protocol(kind, **split):
     return {"split": {"kind": kind, **split}, "counts": counts, "leak_audit": {}, "optimistic": kind == "random"}
 
 
+def test_classes_with_few_test_pixels_are_named():
+    entries = [{"value": v, "name": "abc"[v - 1], "support": n} for v, n in ((1, 0), (2, 19), (3, 20))]
+    assert describe_few({"pixels": 39, "per_class": entries}) == [
+        "Tested on fewer than 20 pixels, so their accuracies say little: 2 b (19)."
+    ]
+    assert describe_few({"pixels": 0, "per_class": []}) == []
+
+
+@pytest.mark.parametrize(("pixels", "expected"), [(28, ("100 m", 11.905)), (1000, ("5 km", 16.667))])
+def test_the_scale_bar_is_a_round_length_below_a_fifth_of_the_scene(pixels, expected):
+    from rasterio.crs import CRS
+
+    wkt = CRS.from_string(UTM33).to_wkt()
+    text, share = scale_bar(Grid(24, pixels, wkt, (30.0, 0.0, 3e5, 0.0, -30.0, 5e6)))
+    assert (text, round(share, 3)) == expected
+    assert scale_bar(Grid(24, pixels)) is None
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -312,11 +337,13 @@ AUDIT = {
 
 
 def test_leak_audit_is_told_in_plain_words():
-    lines = describe_leaks({"leak_audit": AUDIT | {"median_distance_map_units": 285.0}})
+    lines = describe_leaks({"leak_audit": AUDIT | {"median_distance_m": 1285.0}})
     assert lines == [
         "Pixels shared by training and test: 0.",
-        "From a test pixel to the nearest training pixel: 2 pixels at least, 9.5 in the median (285 map units).",
+        "From a test pixel to the nearest training pixel: 2 pixels at least, 9.5 in the median (1,285 m).",
         "25% of the test pixels have a training pixel inside the network's window of 77 pixels, and 50% touch one.",
+        "What the network sees in that window are spectra, not labels; still, a test pixel near a training pixel is easier than "
+        "one far from any, so land far from all labels may be mapped less well than these figures say.",
         "The network and the standardisation use statistics over the whole scene, test pixels included, but none of their labels.",
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from rasterio.crs import CRS
 
 from patchfree.errors import ConfigError, SplitError
 from patchfree.labels import make_labels
@@ -204,13 +205,13 @@ class TestLeakAudit:
         assert audit["share_inside_receptive_field"] == round(share, 4)
         assert audit["share_touching_training"] == round(touching, 4)
         assert audit["receptive_field_px"] == 2 * reach + 1
-        assert "min_distance_map_units" not in audit
+        assert "min_distance_m" not in audit
 
-    def test_distances_are_also_given_in_map_units(self):
+    def test_distances_are_also_given_in_metres(self):
         part = np.array([[1, 0, 0, 3]])
-        grid = Grid(1, 4, transform=(2.5, 0.0, 0.0, 0.0, -2.5, 0.0))
+        grid = Grid(1, 4, CRS.from_epsg(32633).to_wkt(), (2.5, 0.0, 3e5, 0.0, -2.5, 5e6))
         audit = leak_audit(Split(part == 1, part == 2, part == 3), reach=3, whole_scene=True, grid=grid)
-        assert (audit["min_distance_px"], audit["min_distance_map_units"]) == (3, 7.5)
+        assert (audit["min_distance_px"], audit["min_distance_m"]) == (3, 7.5)
 
     def test_without_test_pixels_there_is_no_distance(self):
         nothing = np.zeros((4, 4), bool)

@@ -19,6 +19,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 ORDER = [
     "errors",
     "files device scene",
+    "ground",
     "labels",
     "io",
     "split",

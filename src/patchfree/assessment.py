@@ -9,6 +9,7 @@ import numpy as np
 from patchfree.confusion import LEVEL, assess_pixels
 from patchfree.design import stratified_estimate
 from patchfree.errors import ConfigError, LabelError
+from patchfree.ground import pixel_hectares
 from patchfree.labels import Labels, LandCover
 from patchfree.scene import Grid
 
@@ -34,7 +35,7 @@ def assess(
         design: "stratified" if the reference pixels are a random sample drawn within each class of this map: adds
             design-based accuracies and areas with standard errors (Olofsson et al. 2014). "none" gives intervals
             from a block bootstrap only.
-        grid: for areas in map units.
+        grid: for areas in hectares.
         block_px: side of the bootstrap's blocks in pixels.
         seed: repeats the bootstrap.
 
@@ -81,8 +82,8 @@ def _design_based(truth: np.ndarray, given: np.ndarray, legend: list[LandCover],
     sample = np.bincount((given[at] - 1) * k + truth[at] - 1, minlength=k * k).reshape(k, k)
     mapped = np.bincount(given.ravel(), minlength=k + 1)[1:]
     estimate = stratified_estimate(sample, mapped)
-    size = grid.pixel_size if grid is not None else None
-    total = float(mapped.sum()) * (size[0] * size[1] if size else 1.0)
+    hectares = None if grid is None else pixel_hectares(grid)
+    total = float(mapped.sum()) * (1.0 if hectares is None else hectares)
 
     def pair(value: float, error: float) -> dict[str, float | None]:
         finite = np.isfinite(value) and np.isfinite(error)
@@ -96,7 +97,7 @@ def _design_based(truth: np.ndarray, given: np.ndarray, legend: list[LandCover],
         "level": LEVEL,
         "half_interval_in_standard_errors": NORMAL_QUANTILE,
         "overall_accuracy": pair(estimate.overall_accuracy, estimate.overall_accuracy_se),
-        "area_unit": "map units squared" if size else "pixels",
+        "area_unit": "pixels" if hectares is None else "ha",
         "total_area": total,
         "per_class": [
             {

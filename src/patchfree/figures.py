@@ -162,6 +162,7 @@ def training_chart(log: Sequence[dict[str, Any]]) -> Figure:
     axes.set_xlabel("step", fontsize=9)
     axes.set_ylabel("training loss", color="#0072b2", fontsize=9)
     axes.set_ylim(bottom=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     measured = [e for e in records if e["validation_accuracy"] is not None]
     if measured:
         right = axes.twinx()
@@ -190,9 +191,10 @@ def reliability_chart(bins: Sequence[dict[str, float]]) -> Figure:
         s=8 + 120 * sizes / max([1, *sizes]),
         color="#0072b2",
         alpha=0.8,
+        clip_on=False,  # points at the ends are whole
     )
-    axes.set_xlim(0, 1.02)
-    axes.set_ylim(0, 1.02)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
     axes.set_xlabel("confidence of the map", fontsize=9)
     axes.set_ylabel("share that is right", fontsize=9)
     return figure

@@ -27,6 +27,7 @@ from patchfree.device import peak_memory_bytes, versions
 from patchfree.errors import RunError, TrainingFailed
 from patchfree.files import write_bytes
 from patchfree.fit import Trainer, class_offsets
+from patchfree.ground import crs_name, pixel_hectares, pixel_metres
 from patchfree.labels import Labels, LandCover
 from patchfree.models import MODELS, trained_model
 from patchfree.predict import Prediction, Standardisation, predict_scores, probabilities
@@ -298,6 +299,8 @@ class Work:
                 "columns": job.scene.grid.width,
                 "bands": len(job.scene.bands),
                 "pixels_with_data": int(job.scene.valid.sum()),
+                "crs_name": crs_name(job.scene.grid),
+                "pixel_size_m": pixel_metres(job.scene.grid),
                 "notes": list(job.scene.notes),
                 **job.scene.details,
             },
@@ -352,8 +355,7 @@ def _headline(
 
 def _areas(prediction: Prediction) -> dict[str, Any]:
     counts = np.bincount(prediction.index.ravel(), minlength=len(prediction.legend) + 1)[1:]
-    size = prediction.grid.pixel_size
     return {
         "pixels": {entry.value: int(n) for entry, n in zip(prediction.legend, counts, strict=True)},
-        "pixel_area_map_units": None if size is None else size[0] * size[1],
+        "pixel_hectares": pixel_hectares(prediction.grid),
     }

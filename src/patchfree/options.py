@@ -126,14 +126,15 @@ def _pixels(text: str | None, scene: Scene, option: str, whole: Callable[[float]
     except (ValueError, OverflowError):
         raise ConfigError(f"Got {option} {text!r}; need a length such as 24, 24px or 240m.") from None
     if metres:
-        from rasterio.crs import CRS
+        from patchfree.ground import pixel_metres
 
-        size = scene.grid.pixel_size
-        if size is None or scene.grid.crs is None or not CRS.from_wkt(scene.grid.crs).is_projected:
+        size = pixel_metres(scene.grid)
+        if size is None:
             raise ConfigError(
-                f"{option} {text} is in metres, but the scene has no projected coordinate system. Give pixels: {option} 24px."
+                f"{option} {text} is in metres, but the size of the scene's pixels is not known: it has no coordinate system. "
+                f"Give pixels: {option} 24px."
             )
-        value /= CRS.from_wkt(scene.grid.crs).linear_units_factor[1] * (size[0] * size[1]) ** 0.5
+        value /= (size[0] * size[1]) ** 0.5
     return whole(round(value, 6))
 
 

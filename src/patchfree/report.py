@@ -6,6 +6,7 @@ It draws what was measured and never computes an accuracy of its own.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,10 +20,14 @@ from matplotlib import rc_context
 from patchfree import figures
 from patchfree.citations import references
 from patchfree.files import write_bytes
+from patchfree.ground import crs_name, pixel_hectares, pixel_metres
 from patchfree.labels import Labels
 from patchfree.predict import Prediction
-from patchfree.scene import Scene
+from patchfree.scene import Grid, Scene
 from patchfree.split import Split
+
+FEW_PIXELS = 20
+"""Below this many test pixels the 95 % interval of a share is wider than 40 points."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +124,13 @@ def write_report(path: Path, evidence: Evidence) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "interval": _interval, "thousands": lambda n: f"{n:,}"}
-    size = evidence.scene.grid.pixel_size or (1.0, 1.0)
+    environment.filters |= {
+        "percent": _percent,
+        "interval": _interval,
+        "thousands": lambda n: f"{n:,}",
+        "hectares": _hectares,
+    }
+    size = pixel_metres(evidence.scene.grid) or evidence.scene.grid.pixel_size or (1.0, 1.0)
     html = environment.get_template("report.html.j2").render(
         m=evidence.metrics,
         scene=evidence.scene,
@@ -129,8 +139,11 @@ def write_report(path: Path, evidence: Evidence) -> Path:
         pictures={name: (title, text, _data("png", data)) for name, (title, text, data) in evidence.pictures.items()},
         charts={name: _data("svg+xml", figures.svg(chart).encode()) for name, chart in evidence.charts.items()},
         aspect=f"{evidence.scene.grid.width * size[1]:g} / {evidence.scene.grid.height * size[0]:g}",
+        place=describe_place(evidence.scene.grid),
+        bar=scale_bar(evidence.scene.grid),
+        hectares=pixel_hectares(evidence.scene.grid),
         protocol=describe_protocol(evidence.metrics["protocol"]),
-        leaks=describe_leaks(evidence.metrics["protocol"]),
+        leaks=[*describe_leaks(evidence.metrics["protocol"]), *describe_few(evidence.metrics["test"])],
         verdicts=[describe_control(evidence.metrics, control) for control in evidence.metrics["controls"]],
         beside=_beside(evidence),
         references=references(evidence.metrics),
@@ -145,6 +158,38 @@ def write_figures(folder: Path, evidence: Evidence) -> None:
         write_bytes(folder / f"{name}.png", data)
     for name, chart in evidence.charts.items():
         write_bytes(folder / f"{name}.png", figures.chart_png(chart))
+
+
+def describe_place(grid: Grid) -> str | None:
+    """Coordinate system, size of a pixel and of the scene, in one sentence; None if the scene has no place on the earth."""
+    metres, name = pixel_metres(grid), crs_name(grid)
+    if metres is None or name is None or grid.transform is None:
+        return None
+    high, wide = (size * count / 1000 for size, count in zip(metres, grid.shape, strict=True))
+    _, b, _, d, e, _ = grid.transform
+    north = " North is up." if not b and not d and e < 0 else ""
+    return (
+        f"{name}. A pixel is {metres[1]:.3g} m by {metres[0]:.3g} m, the scene {wide:.3g} km by {high:.3g} km.{north}"
+    )
+
+
+def scale_bar(grid: Grid) -> tuple[str, float] | None:
+    """A round length on the ground near a fifth of the scene's width, and its share of that width in percent."""
+    metres = pixel_metres(grid)
+    if metres is None:
+        return None
+    width = metres[1] * grid.width
+    power = 10.0 ** math.floor(math.log10(width / 5))
+    length = max(step * power for step in (1, 2, 5) if step * power <= width / 5)
+    return f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m", 100 * length / width
+
+
+def describe_few(test: dict[str, Any]) -> list[str]:
+    """Which classes were tested on too few pixels to tell."""
+    few = [f"{e['value']} {e['name']} ({e['support']})" for e in test["per_class"] if 0 < e["support"] < FEW_PIXELS]
+    if not test["pixels"] or not few:
+        return []
+    return [f"Tested on fewer than {FEW_PIXELS} pixels, so their accuracies say little: {', '.join(few)}."]
 
 
 def describe_protocol(protocol: dict[str, Any]) -> str:
@@ -173,16 +218,21 @@ def describe_leaks(protocol: dict[str, Any]) -> list[str]:
     audit = protocol["leak_audit"]
     if audit["min_distance_px"] is None:
         return ["There are no test pixels, so nothing is known of the accuracy."]
-    metres = "median_distance_map_units"
+    metres = "median_distance_m"
     lines = [
         f"Pixels shared by training and test: {audit['shared_pixels']}.",
         f"From a test pixel to the nearest training pixel: {audit['min_distance_px']:g} pixels at least, "
         f"{audit['median_distance_px']:g} in the median"
-        + (f" ({audit[metres]:g} map units)" if metres in audit else "")
+        + (f" ({audit[metres]:,.0f} m)" if metres in audit else "")
         + ".",
         f"{audit['share_inside_receptive_field']:.0%} of the test pixels have a training pixel inside the network's window of "
         f"{audit['receptive_field_px']} pixels, and {audit['share_touching_training']:.0%} touch one.",
     ]
+    if not audit["optimistic"] and audit["share_inside_receptive_field"] > 0:
+        lines.append(
+            "What the network sees in that window are spectra, not labels; still, a test pixel near a training pixel is easier than "
+            "one far from any, so land far from all labels may be mapped less well than these figures say."
+        )
     if audit["whole_scene_statistics"]:
         lines.append(
             "The network and the standardisation use statistics over the whole scene, test pixels included, but none of their labels."
@@ -255,6 +305,10 @@ def _data(kind: str, data: bytes) -> str:
 
 def _percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{value * 100:.{digits}f} %"
+
+
+def _hectares(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _interval(value: Sequence[float] | None) -> str:

@@ -30,9 +30,12 @@ def scene_facts(scene: Scene) -> dict[str, Any]:
     """What `patchfree info` says of a scene: plain values for JSON."""
     import numpy as np
 
+    from patchfree.ground import crs_name, crs_units, pixel_metres
+
     values = scene.values[:, scene.valid]
     wavelengths = scene.wavelengths_nm
     grid = scene.grid
+    metres = pixel_metres(grid)
     facts: dict[str, Any] = {
         "name": scene.name,
         **scene.details,
@@ -45,8 +48,11 @@ def scene_facts(scene: Scene) -> dict[str, Any]:
         "fwhm_nm": None if scene.bands.fwhm_nm is None else list(scene.bands.fwhm_nm),
         "wavelengths_increasing": None if wavelengths is None else bool((np.diff(wavelengths) > 0).all()),
         "crs": grid.crs,
+        "crs_name": crs_name(grid),
+        "crs_units": crs_units(grid),
         "transform": None if grid.transform is None else list(grid.transform),
         "pixel_size": None if grid.pixel_size is None else list(grid.pixel_size),
+        "pixel_size_m": None if metres is None else list(metres),
         "pixels_with_data": int(scene.valid.sum()),
         "pixels": int(scene.valid.size),
         "value_min": float(values.min()),
@@ -65,13 +71,9 @@ def facts(found: dict[str, Any]) -> None:
     def ranged(values: Sequence[float] | None) -> str:
         return "not stated" if values is None else f"{min(values):.1f} to {max(values):.1f} nm"
 
-    crs = found["crs"]
-    if crs is not None:
-        from rasterio.crs import CRS
-
-        code = CRS.from_wkt(crs).to_epsg()
-        crs = (f"EPSG:{code}, " if code else "") + crs.split('"')[1]
-    size = found["pixel_size"]
+    size, metres = found["pixel_size"], found["pixel_size_m"]
+    units = found["crs_units"]
+    about = "" if metres is None or units == "m" else f", about {metres[1]:.3g} x {metres[0]:.3g} m"
     rows = {
         "format": f"{found['format']}, {found['dtype']}"
         + (f", variable {found['variable']}" if found.get("variable") else ""),
@@ -79,8 +81,8 @@ def facts(found: dict[str, Any]) -> None:
         "bands": f"{found['bands_used']} used of {found['bands_in_file']}",
         "wavelengths": ranged(found["wavelengths_nm"])
         + ("" if found["wavelengths_increasing"] is not False else ", not increasing"),
-        "coordinate system": crs or "none",
-        "pixel size": "unknown" if size is None else f"{size[1]:g} x {size[0]:g} map units",
+        "coordinate system": found["crs_name"] or "none",
+        "pixel size": "unknown" if size is None else f"{size[1]:g} x {size[0]:g} {units}{about}",
         "pixels with data": f"{found['pixels_with_data']:,} of {found['pixels']:,}",
         "nodata": found.get("nodata") if found.get("nodata") is not None else "none stated",
         "scale": found.get("scale") if found.get("scale") is not None else "1",

@@ -21,6 +21,7 @@ from jaxtyping import Bool, UInt8
 from scipy import ndimage
 
 from patchfree.errors import ConfigError, SplitError
+from patchfree.ground import pixel_metres
 from patchfree.labels import Labels, make_labels
 from patchfree.scene import Grid
 
@@ -190,7 +191,7 @@ def leak_audit(split: Split, *, reach: int, whole_scene: bool, grid: Grid) -> di
         grid: for the size of a pixel.
 
     Returns:
-        Shared pixels (0, or the run is refused), distances in pixels (and in units of the CRS), share of the test
+        Shared pixels (0, or the run is refused), distances in pixels (and in metres, where the grid tells), share of the test
         pixels with a training pixel inside the network's receptive field.
     """
     learnt = split.train | split.val
@@ -217,10 +218,11 @@ def leak_audit(split: Split, *, reach: int, whole_scene: bool, grid: Grid) -> di
         "share_inside_receptive_field": round(float((square <= reach).mean()), 4),
         "share_touching_training": round(float((square <= 1).mean()), 4),
     }
-    if grid.pixel_size is not None:
-        side = math.sqrt(grid.pixel_size[0] * grid.pixel_size[1])
-        audit["min_distance_map_units"] = round(float(straight.min()) * side, 3)
-        audit["median_distance_map_units"] = round(float(np.median(straight)) * side, 3)
+    metres = pixel_metres(grid)
+    if metres is not None:
+        side = math.sqrt(metres[0] * metres[1])
+        audit["min_distance_m"] = round(float(straight.min()) * side, 1)
+        audit["median_distance_m"] = round(float(np.median(straight)) * side, 1)
     return audit
 
 
