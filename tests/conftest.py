@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from patchfree.labels import Labels, make_labels
 from patchfree.scene import Bands, Grid, Scene, make_scene
+
+if TYPE_CHECKING:
+    from jobs import CommandLine, Files
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line does; before torch is loaded
 
@@ -64,3 +68,19 @@ def scene(scene_and_labels: tuple[Scene, Labels]) -> Scene:
 def labels(scene_and_labels: tuple[Scene, Labels]) -> Labels:
     """Its labels."""
     return scene_and_labels[1]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    """The command line in this process."""
+    from jobs import CommandLine
+
+    return CommandLine(capsys, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """A georeferenced scene and its labels as files; tests only read them."""
+    from jobs import make_files
+
+    return make_files(tmp_path_factory.mktemp("input"))

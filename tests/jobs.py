@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import re
 import resource
@@ -19,7 +18,7 @@ import rasterio
 from affine import Affine
 
 from conftest import UTM33, synthetic
-from patchfree.recipes import RECIPES
+from patchfree.recipes import get_recipe
 
 VALUES = np.array([0, 1, 10, 14])
 """Class values of the label files: not contiguous, as in some public scenes."""
@@ -90,7 +89,7 @@ def command(*arguments):
 
 def short(steps, name="default"):
     """A recipe that ends after a few steps."""
-    return dataclasses.replace(RECIPES[name], steps=steps, apart_steps=None)
+    return get_recipe(name, steps=steps)
 
 
 def plain(text):

@@ -69,8 +69,18 @@ def test_the_seed_and_the_blocks_decide_the_intervals(labels):
 
 def test_a_class_without_sample_pixels_is_refused_in_a_design(labels):
     reference = make_labels(np.where(labels.index == 2, 0, labels.index))
-    with pytest.raises(LabelError, match=r"class number 2 of the legend .* needs at least 2 in every mapped class"):
+    with pytest.raises(
+        LabelError, match=r"class 2 '.*' has no sample pixels and covers [\d,]+ pixels; .* at least 2 in every"
+    ):
         assess(labels, reference, design="stratified")
+
+
+def test_reference_pixels_that_trained_the_map_are_told(labels):
+    learnt = np.zeros(labels.index.shape, bool)
+    assert assess(labels, labels, learnt=learnt)["cautions"] == []
+    learnt[:10, :5] = True
+    (caution,) = assess(labels, labels, learnt=learnt)["cautions"]
+    assert caution.startswith("50 of the 1,920 reference pixels trained this map, so the figures flatter it.")
 
 
 class TestStratified:
@@ -120,6 +130,14 @@ class TestStratified:
         found = assess(mapped, sample, design="stratified", grid=grid)["design"]
         assert found["area_unit"] == "ha"
         assert sum(entry["area"]["value"] for entry in found["per_class"]) == pytest.approx(mapped.index.size * 0.06)
+
+    def test_patches_are_told_from_pixels_drawn_at_random(self, truth, mapped, sample):
+        assert assess(mapped, sample, design="stratified")["cautions"] == []
+        patches = np.zeros(truth.shape, int)
+        patches[5:20, 5:40] = truth[5:20, 5:40]
+        (caution,) = assess(mapped, make_labels(patches), design="stratified")["cautions"]
+        assert caution.startswith("100% of the reference pixels touch another")
+        assert assess(mapped, make_labels(patches))["cautions"] == []
 
     def test_without_a_design_none_is_reported(self, mapped, sample):
         assert "design" not in assess(mapped, sample)

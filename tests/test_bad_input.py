@@ -15,9 +15,7 @@ from jobs import (
     PLACE,
     QUICK,
     VALUES,
-    CommandLine,
     contents,
-    make_files,
     read_json,
     sparse,
     write_raster,
@@ -25,16 +23,6 @@ from jobs import (
 )
 
 ENVI_TYPES = {"f4": 4, "c8": 6, "i2": 2}
-
-
-@pytest.fixture
-def cli(capsys, monkeypatch):
-    return CommandLine(capsys, monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return make_files(tmp_path_factory.mktemp("input"))
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +84,11 @@ def two_arrays(tmp_path, cube):
     return tmp_path / "s.mat"
 
 
+def a_table(tmp, cube):
+    (tmp / "points.csv").write_text("row,col,class\n1,1,a\n")
+    return tmp / "points.csv"
+
+
 def not_a_raster(tmp_path, cube):
     (tmp_path / "s.tif").write_text("no picture")
     return tmp_path / "s.tif"
@@ -129,6 +122,7 @@ SCENES = {
     "all nodata": (all_nodata, "all 12 bands are without data or flagged bad.* Check the nodata value"),
     "one band": (one_band, "has one usable band; .* needs at least 2"),
     "two arrays that fit": (two_arrays, r"several arrays that fit: .* Name the one you mean as s\.mat:"),
+    "a table": (a_table, r"holds polygons, points or a table.* Labels come last: patchfree train SCENE LABELS"),
     "no raster": (not_a_raster, r"cannot be opened as a raster: .* check that the file is complete"),
 }  # fmt: skip
 
@@ -437,6 +431,11 @@ def test_missing_argument_and_option_are_told_with_code_2(cli, files):
 
 
 def test_map_and_assess_refuse_what_they_cannot_read(cli, files, tmp_path):
+    swapped = ("map", files.scene, tmp_path / "run", "--out", tmp_path / "m.tif")
+    cli.refused(2, "is a file and no run folder", *swapped)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.json").write_text("{}")
+    cli.refused(2, "the run comes first, patchfree map RUN SCENE", *swapped)
     cli.refused(2, "is no run folder: it has no model.json", "map", tmp_path, files.scene, "--out", tmp_path / "m.tif")
     cli.refused(2, r"no\.tif does not exist", "assess", tmp_path / "no.tif", files.labels)
     cli.refused(2, r"no\.tif does not exist", "assess", files.labels, tmp_path / "no.tif")

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from jobs import QUICK, CommandLine, command, make_files
+from jobs import QUICK, command, make_files
 from patchfree.citations import METHODS, cite, references
 from patchfree.errors import RunError
 from patchfree.run import load_run
@@ -16,11 +16,6 @@ def run(tmp_path_factory):
     files = make_files(folder)
     command("train", files.scene, files.labels, "--out", folder / "run", *QUICK, "--control", "none")
     return load_run(folder / "run")
-
-
-@pytest.fixture
-def cli(capsys, monkeypatch):
-    return CommandLine(capsys, monkeypatch)
 
 
 def test_command_prints_one_reference_a_line(cli, run):

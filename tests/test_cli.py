@@ -21,26 +21,14 @@ from jobs import (
     QUICK,
     RUN_FILES,
     VALUES,
-    CommandLine,
     command,
     contents,
-    make_files,
     read_json,
     read_log,
     sparse,
     write_raster,
     write_scene,
 )
-
-
-@pytest.fixture
-def cli(capsys, monkeypatch):
-    return CommandLine(capsys, monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return make_files(tmp_path_factory.mktemp("input"))
 
 
 @pytest.fixture(scope="module")
@@ -168,11 +156,13 @@ def test_uncertainty_is_entropy_and_margin_between_0_and_1(run):
 def test_split_tif_holds_the_pixels_that_the_metrics_count(run, files):
     codes = split_codes(run)
     counts = read_json(run / "metrics.json")["protocol"]["counts"]
-    assert np.bincount(codes.ravel())[1:].tolist() == [counts[k] for k in ("train", "validation", "test")]
+    found = np.bincount(codes.ravel())[1:].tolist()
+    assert found[:3] == [counts[k] for k in ("train", "validation", "test")]
+    assert sum(found) == read_json(run / "metrics.json")["labels"]["pixels"]
     with rasterio.open(files.labels) as source:
         assert not codes[source.read(1) == 0].any()
     for number, entry in enumerate(counts["per_class"], 1):
-        mine = np.bincount(codes[files.truth == VALUES[number]], minlength=4)[1:]
+        mine = np.bincount(codes[files.truth == VALUES[number]], minlength=5)[1:4]
         assert mine.tolist() == [entry["train"], entry["validation"], entry["test"]]
 
 
@@ -522,6 +512,25 @@ def test_assess_gives_the_same_counts_as_the_run_where_the_run_tested(cli, files
         assert found[key] == expected[key], key
 
 
+def test_assess_says_how_many_reference_pixels_trained_the_map(cli, run, files, tmp_path):
+    # The run was refitted on all labels.
+    pixels = int((split_codes(run) > 0).sum())
+    assert f"Caution: {pixels:,} of the {pixels:,} reference pixels trained this map" in cli.ok(
+        "assess", run / "map.tif", files.labels
+    )
+    elsewhere = tmp_path / "map.tif"
+    elsewhere.write_bytes((run / "map.tif").read_bytes())
+    assert "Caution" not in cli.ok("assess", elsewhere, files.labels)
+
+
+def test_assess_knows_the_test_pixels_of_a_run_that_was_not_refitted(cli, files, tmp_path):
+    cli.ok("train", files.scene, files.labels, "--out", tmp_path, *QUICK)
+    tested = np.where(split_codes(tmp_path) == 3, files.truth, 0).astype(np.uint8)
+    reference = write_raster(tmp_path / "tested.tif", tested)
+    assert "Caution" not in cli.ok("assess", tmp_path / "map.tif", reference)
+    assert "reference pixels trained this map" in cli.ok("assess", tmp_path / "map.tif", files.labels)
+
+
 def test_assess_for_people_shows_names_accuracies_and_intervals(cli, run, files):
     shown = cli.ok("assess", run / "map.tif", files.labels)
     for name in NAMES.values():
@@ -536,7 +545,7 @@ def test_design_based_areas_add_up_to_the_map(cli, run, files, tmp_path):
     sample = write_raster(tmp_path / "sample.tif", sparse(files.truth, share=0.2, seed=5))
     words = ("assess", run / "map.tif", sample, "--design", "stratified")
     found = json.loads(cli.ok(*words, "--json"))["design"]
-    assert found["total_area"] == pytest.approx(mapped.size * METRES**2)
+    assert found["total_area"] == pytest.approx(mapped.size * METRES**2 / 10_000)
     assert sum(e["area"]["value"] for e in found["per_class"]) == pytest.approx(found["total_area"])
     assert 0.8 < found["overall_accuracy"]["value"] <= 1
     assert "Whole map, stratified random sample" in cli.ok(*words)

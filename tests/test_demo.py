@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jobs import RUN_FILES, CommandLine, contents, read_json
+from jobs import RUN_FILES, contents, read_json
 from patchfree.demo import CLASS_NAMES, indian_pines
 from patchfree.errors import MissingExtra
 
@@ -15,11 +15,6 @@ REMOVED = {*range(104, 109), *range(150, 164), 220}
 @pytest.fixture(scope="module")
 def pines():
     return indian_pines()
-
-
-@pytest.fixture
-def cli(capsys, monkeypatch):
-    return CommandLine(capsys, monkeypatch)
 
 
 def test_scene_has_the_published_size_and_range(pines):

@@ -10,22 +10,11 @@ import safetensors.torch
 import torch
 
 from conftest import synthetic
-from jobs import QUICK, RUN_FILES, CommandLine, contents, make_files, no_torn_files, start, steps_of
+from jobs import QUICK, RUN_FILES, contents, no_torn_files, start, steps_of
 from patchfree.errors import ConfigError, OutputError, TrainingFailed
 from patchfree.files import check_writable, write_bytes, write_json
 from patchfree.io.geotiff import write_layers
 from patchfree.scene import Grid
-
-
-@pytest.fixture
-def cli(capsys, monkeypatch):
-    return CommandLine(capsys, monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return make_files(tmp_path_factory.mktemp("input"))
-
 
 # --- a full disk
 

@@ -201,13 +201,20 @@ def test_every_step_lays_the_scene_out_and_jitters_its_bands_anew(case, monkeypa
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_gs2_training_sees_every_training_pixel_once_an_epoch(case, seed):
-    trainer = case.trainer(small("paper", per_class=10), seed=seed)
+    trainer = case.trainer(small("paper", per_class=10, every_class=False), seed=seed)
     seen = []
     for trainer.steps_done in range(3):
         seen.append(trainer._chosen())
     assert sorted(torch.cat(seen).tolist()) == list(range(int(case.train.sum())))
     trainer.steps_done = 3
     assert trainer._chosen().tolist() not in [chosen.tolist() for chosen in seen]
+
+
+def test_the_paper_recipe_has_every_class_in_every_step(case):
+    trainer = case.trainer(small("paper", per_class=10))
+    for trainer.steps_done in range(4):
+        assert len(trainer.classes[trainer._chosen()].unique()) == len(trainer.classes.unique())
+    assert case.trainer(small("paper", per_class=10, every_class=False)).per_class == 10
 
 
 class TestClassOffsets:

@@ -4,14 +4,9 @@ import numpy as np
 import pytest
 import rasterio
 
-from jobs import CommandLine, read_json
+from jobs import read_json
 
 STEPS = ["--steps", "3", "--device", "cpu"]
-
-
-@pytest.fixture
-def cli(capsys, monkeypatch):
-    return CommandLine(capsys, monkeypatch)
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

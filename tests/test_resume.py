@@ -7,10 +7,8 @@ import pytest
 from conftest import synthetic
 from jobs import (
     RUN_FILES,
-    CommandLine,
     command,
     contents,
-    make_files,
     no_torn_files,
     short,
     start,
@@ -30,11 +28,6 @@ WORDS = ["--steps", "12", "--control", "none", "--device", "cpu"]
 
 class Stopped(Exception):
     """What the test raises to interrupt a job."""
-
-
-@pytest.fixture
-def cli(capsys, monkeypatch):
-    return CommandLine(capsys, monkeypatch)
 
 
 def job(out, progress=None, overwrite=False, **options):
@@ -175,11 +168,6 @@ def test_interruption_while_files_are_moved_into_place_is_mended_by_the_next_sta
 
 
 # --- real processes
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return make_files(tmp_path_factory.mktemp("input"))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import synthetic
-from jobs import QUICK, CommandLine, command, make_files, read_json, short
+from jobs import QUICK, command, make_files, read_json, short
 from patchfree.errors import BandMismatch, RunError
 from patchfree.run import load_run
 from patchfree.training import train
@@ -27,11 +27,6 @@ def finished(tmp_path_factory):
 def run(finished, tmp_path):
     """A copy of the run, to damage."""
     return shutil.copytree(finished[0], tmp_path / "run")
-
-
-@pytest.fixture
-def cli(capsys, monkeypatch):
-    return CommandLine(capsys, monkeypatch)
 
 
 def test_run_read_from_its_folder_maps_like_the_one_in_memory(tmp_path):

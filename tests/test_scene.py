@@ -47,7 +47,7 @@ def test_a_band_without_data_is_dropped_and_masks_nothing(tmp_path, cube):
     assert scene.bands.numbers == (1, 2, 4)
     assert scene.all_valid
     np.testing.assert_array_equal(scene.values, cube[[0, 1, 3]])
-    assert "1 bands hold no data at all and were dropped: 3." in scene.notes
+    assert "Dropped for holding no data at all: band 3 (1 of 4)." in scene.notes
 
 
 def test_a_scene_without_any_data_is_refused(tmp_path, cube):
@@ -87,7 +87,7 @@ def test_bands_can_be_dropped(tmp_path, cube):
     scene = open_scene(saved(tmp_path, cube), drop_bands=[1, 3, 4])
     np.testing.assert_array_equal(scene.values, cube[[1]])
     assert (scene.bands.numbers, scene.bands.total) == ((2,), 4)
-    assert "3 bands flagged bad were dropped: 1, 3-4." in scene.notes
+    assert "Dropped as flagged bad: band 1, 3-4 (3 of 4)." in scene.notes
 
 
 def test_an_unknown_band_cannot_be_dropped(tmp_path, cube):
@@ -117,7 +117,7 @@ def test_a_band_flagged_bad_and_empty_is_told_once(cube):
     missing = np.zeros(SHAPE, bool)
     missing[1] = True
     scene = built(cube, missing, bad_bands=[2])
-    assert scene.notes == ("1 bands flagged bad were dropped: 2.",)
+    assert scene.notes == ("Dropped as flagged bad: band 2 (1 of 4).",)
 
 
 def test_selecting_bands_keeps_their_numbers_and_wavelengths(cube):
@@ -210,8 +210,8 @@ def test_the_pixel_size_is_height_and_width(transform, size):
 
 
 @pytest.mark.parametrize(
-    ("numbers", "said"), [([2], "2."), ([1, 2, 3], "1-3."), ([1, 3, 4, 5, 7], "1, 3-5, 7."), ([2, 3], "2-3.")]
+    ("numbers", "said"), [([2], "2"), ([1, 2, 3], "1-3"), ([1, 3, 4, 5, 7], "1, 3-5, 7"), ([2, 3], "2-3")]
 )
 def test_dropped_bands_are_listed_in_runs(numbers, said):
     scene = built(np.ones((8, 2, 2), np.float32), bad_bands=numbers)
-    assert scene.notes == (f"{len(numbers)} bands flagged bad were dropped: {said}",)
+    assert scene.notes == (f"Dropped as flagged bad: band {said} ({len(numbers)} of 8).",)

@@ -5,21 +5,12 @@ import pytest
 
 import patchfree as pf
 from conftest import synthetic
-from jobs import QUICK, RUN_FILES, CommandLine, contents, make_files, read_json, short
+from jobs import QUICK, RUN_FILES, contents, read_json, short
 from patchfree.errors import ConfigError, LabelError, RunError, SceneError, SplitError
 from patchfree.run import load_run
 from patchfree.split import Split, random_split
+from patchfree.staging import exclusive
 from patchfree.training import Outputs, train
-
-
-@pytest.fixture
-def cli(capsys, monkeypatch):
-    return CommandLine(capsys, monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return make_files(tmp_path_factory.mktemp("input"))
 
 
 @pytest.fixture
@@ -34,6 +25,19 @@ def quick():
 
 def times(folder):
     return {p.name: p.stat().st_mtime_ns for p in folder.rglob("*")}
+
+
+# --- one at a time
+
+
+def test_a_folder_at_which_another_process_works_is_left_alone(cli, files, tmp_path):
+    words = ("train", files.scene, files.labels, "--out", tmp_path, *QUICK)
+    with exclusive(tmp_path):
+        before = contents(tmp_path)
+        cli.refused(2, "Another patchfree is at work in .* choose another --out", *words)
+        assert contents(tmp_path) == before
+    cli.ok(*words)
+    assert set(contents(tmp_path)) == RUN_FILES
 
 
 # --- the same command again
@@ -261,6 +265,16 @@ def test_split_that_shares_pixels_is_refused_and_leaves_nothing(scene, labels, q
 def test_unknown_recipe_is_refused_with_the_known_ones(scene, labels):
     with pytest.raises(ConfigError, match="Got recipe 'x'; there are default, paper"):
         train(scene, labels, recipe="x")
+
+
+def test_labels_without_data_below_them_are_counted(scene, labels, quick):
+    scene.valid[:3, :4] = False
+    scene.values[:, :3, :4] = 0
+    run = quick(scene, labels)
+    assert (
+        "12 labelled pixels lie where the scene holds no data, and cannot be used." in run.metrics["protocol"]["notes"]
+    )
+    assert run.metrics["labels"]["pixels"] == labels.index.size - 12
 
 
 def test_test_pixels_without_data_leave_an_unmeasured_map(scene, labels, quick, tmp_path):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from patchfree.job import Progress
     from patchfree.labels import Labels, LandCover, make_labels
     from patchfree.predict import Prediction
-    from patchfree.recipes import Recipe
+    from patchfree.recipes import Recipe, get_recipe
     from patchfree.run import Run, load_run
     from patchfree.scene import Bands, Grid, Scene
     from patchfree.split import Split, given_split, random_split
@@ -44,6 +44,7 @@ _HOMES = {
     "make_labels": "labels",
     "Prediction": "predict",
     "Recipe": "recipes",
+    "get_recipe": "recipes",
     "Run": "run",
     "load_run": "run",
     "Bands": "scene",
@@ -75,6 +76,7 @@ __all__ = [
     "block_split",
     "cite",
     "from_xarray",
+    "get_recipe",
     "given_split",
     "indian_pines",
     "load_run",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Bool, Int
+from scipy import ndimage
 
 from patchfree.confusion import LEVEL, assess_pixels
 from patchfree.design import stratified_estimate
@@ -15,6 +17,9 @@ from patchfree.scene import Grid
 
 NORMAL_QUANTILE = 1.959963984540054  # 97.5 %: half of a 95 % interval in standard errors
 
+CLUMPED = 0.2
+"""Share of touching pixels, beyond that of a random draw, above which a reference is no random sample of pixels."""
+
 
 def assess(
     mapped: Labels,
@@ -23,6 +28,7 @@ def assess(
     design: Literal["none", "stratified"] = "none",
     grid: Grid | None = None,
     block_px: int | None = None,
+    learnt: Bool[np.ndarray, "h w"] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Measure a class map at the reference pixels.
@@ -37,10 +43,12 @@ def assess(
             from a block bootstrap only.
         grid: for areas in hectares.
         block_px: side of the bootstrap's blocks in pixels.
+        learnt: pixels whose labels the map was trained on, where that is known (`patchfree.run.learnt_pixels`).
         seed: repeats the bootstrap.
 
     Returns:
-        Plain values for JSON, as in `metrics.json` under `test`; with a design also `design`.
+        Plain values for JSON, as in `metrics.json` under `test`; with a design also `design`; and under `cautions`
+        what makes the figures better than the map is, one sentence each.
 
     Raises:
         LabelError: the grids differ, or a mapped class has too few sample pixels.
@@ -57,9 +65,39 @@ def assess(
     truth, given = _renumber(reference, legend), _renumber(mapped, legend)
     found = assess_pixels(truth, given, legend, block_px=block_px, seed=seed)
     found["design_of_reference"] = design
+    found["cautions"] = _cautions(truth > 0, given, learnt, design)
     if design == "stratified":
         found["design"] = _design_based(truth, given, legend, grid)
     return found
+
+
+def _cautions(
+    reference: Bool[np.ndarray, "h w"],
+    given: Int[np.ndarray, "h w"],
+    learnt: Bool[np.ndarray, "h w"] | None,
+    design: str,
+) -> list[str]:
+    """What makes the figures better than the map is."""
+    pixels, said = int(reference.sum()), []
+    known = 0 if learnt is None else int((reference & learnt).sum())
+    if known:
+        said.append(
+            f"{known:,} of the {pixels:,} reference pixels trained this map, so the figures flatter it. Use labels that the training "
+            "has not seen."
+        )
+    if design == "stratified" and pixels:
+        near = ndimage.convolve(
+            reference.astype(np.uint8), np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]), mode="constant"
+        )
+        touching = float((near[reference] > 0).mean())
+        classes = given[reference]
+        density = np.bincount(classes) / np.maximum(np.bincount(given.ravel())[: classes.max() + 1], 1)
+        if touching > float((1 - (1 - density[classes]) ** 4).mean()) + CLUMPED:
+            said.append(
+                f"{touching:.0%} of the reference pixels touch another: they are patches rather than pixels drawn at random, so the "
+                "standard errors and areas of a stratified random sample do not hold."
+            )
+    return said
 
 
 def _common_legend(mapped: Labels, reference: Labels) -> list[LandCover]:
@@ -81,7 +119,7 @@ def _design_based(truth: np.ndarray, given: np.ndarray, legend: list[LandCover],
     at = (truth > 0) & (given > 0)
     sample = np.bincount((given[at] - 1) * k + truth[at] - 1, minlength=k * k).reshape(k, k)
     mapped = np.bincount(given.ravel(), minlength=k + 1)[1:]
-    estimate = stratified_estimate(sample, mapped)
+    estimate = stratified_estimate(sample, mapped, [f"{entry.value} '{entry.name}'" for entry in legend])
     hectares = None if grid is None else pixel_hectares(grid)
     total = float(mapped.sum()) * (1.0 if hectares is None else hectares)
 

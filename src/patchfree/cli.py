@@ -249,6 +249,8 @@ def map_scene(
     from patchfree.files import check_writable
     from patchfree.run import load_run
 
+    if not run.is_dir() and (Path(scene) / "model.json").is_file():
+        raise ConfigError(f"{scene} is a run and {run} is none: the run comes first, patchfree map RUN SCENE.")
     loaded = load_run(run)
     for path in filter(None, (out, probabilities, uncertainty)):
         refuse_source(path, scene)
@@ -282,13 +284,15 @@ def assess(
     from patchfree.assessment import assess as measure
     from patchfree.io import find_reader
     from patchfree.io.reference import read_labels
+    from patchfree.run import learnt_pixels
 
     if design not in ("none", "stratified"):
         raise ConfigError(f"Got --design {design}; need none or stratified.")
     grid = find_reader(class_map, layers=2).describe().grid
     mapped = read_labels(class_map, grid)
     reference = read_labels(labels, grid, class_field=class_field, layer=layer, unlabelled=unlabelled or (0,))
-    found = measure(mapped, reference, design=design, grid=grid, block_px=blocks)  # type: ignore[arg-type]
+    learnt = learnt_pixels(class_map)
+    found = measure(mapped, reference, design=design, grid=grid, block_px=blocks, learnt=learnt)  # type: ignore[arg-type]
     show.line(json.dumps(found, indent=2, ensure_ascii=False)) if as_json else show.accuracy(found)
 
 

@@ -11,6 +11,7 @@ Dimension key: k classes; i map class (stratum), j reference class.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,13 +41,16 @@ class DesignEstimate:
     area_se: Float[np.ndarray, " k"]
 
 
-def stratified_estimate(sample: Num[np.ndarray, "k k"], mapped: Num[np.ndarray, " k"]) -> DesignEstimate:
+def stratified_estimate(
+    sample: Num[np.ndarray, "k k"], mapped: Num[np.ndarray, " k"], names: Sequence[str] | None = None
+) -> DesignEstimate:
     """Accuracy and area from a sample that was drawn at random within each class of the map.
 
     Args:
         sample: sample pixels by map class (row) and reference class (column). Note that this is the transpose of
             a confusion matrix with the reference in rows.
         mapped: area or pixel count of each class in the whole map.
+        names: what to call the classes in messages.
 
     Raises:
         LabelError: a mapped class has fewer than two sample pixels, so its error cannot be told.
@@ -56,9 +60,10 @@ def stratified_estimate(sample: Num[np.ndarray, "k k"], mapped: Num[np.ndarray, 
     sizes = sample.sum(1)
     thin = np.flatnonzero((sizes < 2) & (mapped > 0))
     if len(thin):
+        worst, few = int(thin[0]), int(sizes[thin[0]])
         raise LabelError(
-            f"The map's class number {thin[0] + 1} of the legend covers {mapped[thin[0]]:.0f} pixels and has "
-            f"{sizes[thin[0]]:.0f} sample pixels; a stratified sample needs at least 2 in every mapped class. "
+            f"The map's class {names[worst] if names else worst + 1} has {few or 'no'} sample pixel{'s' * (few != 1)} and covers "
+            f"{mapped[worst]:,.0f} pixels; a stratified sample needs at least 2 in every mapped class. "
             "Add reference pixels there, or merge the class with another."
         )
     weight = mapped / mapped.sum()  # W_i

@@ -114,7 +114,7 @@ def spectra_chart(scene: Scene, labels: Labels) -> Figure:
                     x[order][part], (mean - std)[part], (mean + std)[part], color=colour, alpha=0.35, lw=0
                 )
                 cell.plot(x[order][part], mean[part], color="#222", lw=1.1)
-        cell.set_title(f"{entry.value} {entry.name}", fontsize=8, loc="left")
+        cell.set_title(entry.title, fontsize=8, loc="left")
         cell.tick_params(labelsize=7)
         cell.spines[["top", "right"]].set_visible(False)
     for cell in list(cells.flat)[k:]:
@@ -145,7 +145,7 @@ def confusion_chart(confusion: dict[str, Any], legend: Sequence[LandCover]) -> F
                     fontsize=font,
                     color="black" if share[i, j] > 0.5 else "white",
                 )
-    names = [f"{entry.name[:22]} {entry.value}" for entry in legend]
+    names = [f"{entry.name[:22]} {entry.value}" if entry.named else entry.name for entry in legend]
     axes.set_yticks(range(k), names, fontsize=7 if k <= 40 else 4)
     axes.set_xticks(range(k), [str(entry.value) for entry in legend], fontsize=7 if k <= 40 else 4)
     axes.set_xlabel("mapped class", fontsize=9)

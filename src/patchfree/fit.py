@@ -24,7 +24,7 @@ from patchfree.errors import SplitError, TrainingFailed
 from patchfree.losses import masked_cross_entropy
 from patchfree.models import MODELS
 from patchfree.recipes import Recipe
-from patchfree.sample.stratified import balanced_step, epoch_length, stratified_epoch
+from patchfree.sample.stratified import balanced_step, epoch_length, smallest_handful, stratified_epoch
 
 VALIDATIONS = 10
 """How often the validation accuracy is measured during a training."""
@@ -106,6 +106,9 @@ class Trainer:
             model = MODELS[recipe.model](bands=len(values), classes=classes)
         self.model: nn.Module = model.to(device).to(memory_format=torch.channels_last)
         self.optimiser = _optimiser(self.model, recipe)
+        self.per_class = recipe.per_class
+        if recipe.every_class:
+            self.per_class = smallest_handful(self.classes.cpu(), least=recipe.per_class)
 
     def run(self) -> Iterator[Step]:
         """Train until the recipe's last step; yields one record per step.
@@ -167,7 +170,7 @@ class Trainer:
 
     def _chosen(self) -> Tensor:
         """The pixels of this step, drawn from (seed, epoch) or (seed, step), so that any step can be found again."""
-        classes, per_class = self.classes.cpu(), self.recipe.per_class
+        classes, per_class = self.classes.cpu(), self.per_class
         if self.recipe.sampling == "balanced":
             generator = torch.Generator().manual_seed(_mix(self.seed, 1, self.steps_done))
             return balanced_step(classes, per_class=per_class, generator=generator)

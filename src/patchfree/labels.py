@@ -29,6 +29,11 @@ PALETTE = (
 )  # fmt: skip
 
 
+def class_title(value: int, name: str) -> str:
+    """Value and name of a class for people; the value is not said twice."""
+    return name if name == f"class {value}" else f"{value} {name}"
+
+
 @dataclass(frozen=True)
 class LandCover:
     """A class of the legend.
@@ -47,6 +52,11 @@ class LandCover:
     def named(self) -> bool:
         """False if the name is only the value spelt out."""
         return self.name != f"class {self.value}"
+
+    @property
+    def title(self) -> str:
+        """Value and name, "10 meadow", or "class 10" if it has no name of its own."""
+        return class_title(self.value, self.name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -102,15 +102,16 @@ def choose_split(
         return given_split(train, test, val=val[0] if val else None, seed=seed)
     if labels is None:
         raise ConfigError("Got no labels. Give LABELS after SCENE, or --train FILE and --test FILE.")
-    reference = read(labels)[0].within(scene.valid)
-    if not (reference.index > 0).any():
+    reference = read(labels)[0]
+    usable = reference.within(scene.valid)
+    if not (usable.index > 0).any():
         raise ConfigError(
             f"All labels of {labels} lie where the scene holds no data. Check nodata and position of both files."
         )
     if per_class is not None or fraction is not None:
-        return reference, random_split(reference, per_class=per_class, fraction=fraction, seed=seed)
+        return reference, random_split(usable, per_class=per_class, fraction=fraction, seed=seed)
     size, strip = _pixels(blocks, scene, "--blocks", round), _pixels(buffer, scene, "--buffer", math.ceil)
-    return reference, block_split(reference, size=size, buffer=strip, seed=seed)
+    return reference, block_split(usable, size=size, buffer=strip, seed=seed)
 
 
 def _pixels(text: str | None, scene: Scene, option: str, whole: Callable[[float], int]) -> int | None:
@@ -140,14 +141,10 @@ def _pixels(text: str | None, scene: Scene, option: str, whole: Callable[[float]
 
 def chosen_recipe(name: str, steps: int | None, learning_rate: float | None) -> Recipe:
     """The recipe with the steps and the rate that were asked for."""
-    import dataclasses
-
     from patchfree.recipes import get_recipe
 
-    changes: dict[str, Any] = {} if steps is None else {"steps": steps, "apart_steps": None}
-    if learning_rate is not None:
-        changes["learning_rate"] = learning_rate
-    return dataclasses.replace(get_recipe(name), **changes)
+    asked = {"steps": steps, "learning_rate": learning_rate}
+    return get_recipe(name, **{setting: value for setting, value in asked.items() if value is not None})
 
 
 def chosen_controls(names: list[str] | None) -> tuple[str, ...]:

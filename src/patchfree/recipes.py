@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from patchfree.errors import ConfigError
 
@@ -26,6 +26,8 @@ class Recipe:
         sampling: "gs2" (stratified mini-batches, in epochs), "balanced" (each step draws from every class) or "all"
             (every training pixel in every step).
         per_class: most pixels of one class in one step, for "gs2" and "balanced".
+        every_class: for "gs2": raise `per_class` until every class is in every step of an epoch, as it is in the paper,
+            which trains on equally many pixels of each class (`smallest_handful`).
         label_smoothing: share of the target spread over all classes.
         shuffle: cut the scene into blocks and lay them out anew at each step, so that the network cannot learn the
             layout; "auto" does so where the test pixels lie apart from the training pixels, and sets `steps`,
@@ -48,6 +50,7 @@ class Recipe:
     sampling: Literal["gs2", "balanced", "all"]
     warm_up: float = 0.0
     per_class: int = 20
+    every_class: bool = False
     label_smoothing: float = 0.0
     shuffle: bool | Literal["auto"] = False
     apart_steps: int | None = None
@@ -105,17 +108,31 @@ RECIPES: dict[str, Recipe] = {
         weight_decay=1e-3,
         clip=35.0,
         sampling="gs2",
+        every_class=True,
         precision="float32",
     ),
 }
 
 
-def get_recipe(name: str) -> Recipe:
+def get_recipe(name: str, **changes: Any) -> Recipe:  # noqa: ANN401 - the fields of Recipe
     """The recipe of this name.
 
+    Args:
+        name: "default" or "paper".
+        changes: settings in place of the recipe's; `steps` holds wherever the test pixels lie.
+
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such recipe or setting, or a value is out of range.
+
+    Example:
+        >>> get_recipe("paper", steps=200).steps
+        200
     """
     if name not in RECIPES:
         raise ConfigError(f"Got recipe {name!r}; there are {', '.join(sorted(RECIPES))}.")
-    return RECIPES[name]
+    unknown = changes.keys() - {field.name for field in dataclasses.fields(Recipe)}
+    if unknown:
+        raise ConfigError(f"A recipe has no setting {', '.join(sorted(unknown))}; see patchfree.Recipe.")
+    if "steps" in changes:
+        changes.setdefault("apart_steps", None)
+    return dataclasses.replace(RECIPES[name], **changes)

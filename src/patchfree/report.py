@@ -21,7 +21,7 @@ from patchfree import figures
 from patchfree.citations import references
 from patchfree.files import write_bytes
 from patchfree.ground import crs_name, pixel_hectares, pixel_metres
-from patchfree.labels import Labels
+from patchfree.labels import Labels, class_title
 from patchfree.predict import Prediction
 from patchfree.scene import Grid, Scene
 from patchfree.split import Split
@@ -129,6 +129,7 @@ def write_report(path: Path, evidence: Evidence) -> Path:
         "interval": _interval,
         "thousands": lambda n: f"{n:,}",
         "hectares": _hectares,
+        "title": class_title,
     }
     size = pixel_metres(evidence.scene.grid) or evidence.scene.grid.pixel_size or (1.0, 1.0)
     html = environment.get_template("report.html.j2").render(
@@ -186,8 +187,9 @@ def scale_bar(grid: Grid) -> tuple[str, float] | None:
 
 def describe_few(test: dict[str, Any]) -> list[str]:
     """Which classes were tested on too few pixels to tell."""
-    few = [f"{e['value']} {e['name']} ({e['support']})" for e in test["per_class"] if 0 < e["support"] < FEW_PIXELS]
-    if not test["pixels"] or not few:
+    tested = test["per_class"] if test["pixels"] else []
+    few = [f"{class_title(e['value'], e['name'])} ({e['support']})" for e in tested if 0 < e["support"] < FEW_PIXELS]
+    if not few:
         return []
     return [f"Tested on fewer than {FEW_PIXELS} pixels, so their accuracies say little: {', '.join(few)}."]
 
@@ -221,8 +223,8 @@ def describe_leaks(protocol: dict[str, Any]) -> list[str]:
     metres = "median_distance_m"
     lines = [
         f"Pixels shared by training and test: {audit['shared_pixels']}.",
-        f"From a test pixel to the nearest training pixel: {audit['min_distance_px']:g} pixels at least, "
-        f"{audit['median_distance_px']:g} in the median"
+        f"From a test pixel to the nearest training pixel: at least {audit['min_distance_px']:g} px, "
+        f"{audit['median_distance_px']:g} px in the median"
         + (f" ({audit[metres]:,.0f} m)" if metres in audit else "")
         + ".",
         f"{audit['share_inside_receptive_field']:.0%} of the test pixels have a training pixel inside the network's window of "

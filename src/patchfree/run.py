@@ -9,13 +9,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
 import safetensors
 import safetensors.torch
+from jaxtyping import Bool
+from rasterio.errors import NotGeoreferencedWarning
 from torch import Tensor
 
 from patchfree.device import choose_device
@@ -124,6 +128,26 @@ class Run:
         )
 
 
+def learnt_pixels(class_map: str | Path) -> Bool[np.ndarray, "h w"] | None:
+    """Pixels whose labels trained a map, if it is the map in a run folder; None for any other map."""
+    path, folder = Path(class_map), Path(class_map).parent
+    beside = (folder / name for name in ("split.tif", "model.json", "metrics.json"))
+    if path.suffix != ".tif" or not path.is_file() or not all(file.is_file() for file in beside):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as mapped, rasterio.open(folder / "split.tif") as split:
+            maker, places = (
+                mapped.tags(ns="PATCHFREE").get("model_hash"),
+                {(f.shape, f.transform) for f in (mapped, split)},
+            )
+            codes = split.read(1)
+    if maker != read_json(folder / "model.json").get("weights_hash") or len(places) > 1:
+        return None
+    refit = read_json(folder / "metrics.json").get("protocol", {}).get("refit_on_all_labels", False)
+    return np.asarray(codes > 0 if refit else (codes == 1) | (codes == 2))
+
+
 def load_run(folder: str | Path) -> Run:
     """Read a run folder.
 
@@ -136,7 +160,7 @@ def load_run(folder: str | Path) -> Run:
         raise RunError(
             f"{folder} holds a run that is not finished: run the same `patchfree train` command again to resume it."
             if unfinished
-            else f"{folder} is no run folder: it has no model.json. Make one with `patchfree train SCENE LABELS --out {folder}`."
+            else f"{folder} is {'a file and ' if folder.is_file() else ''}no run folder: it has no model.json. Make one with `patchfree train SCENE LABELS --out {folder}`."
         )
     facts = read_json(folder / "model.json")
     if facts.get("format") != FORMAT:

@@ -224,9 +224,13 @@ def make_scene(
     flagged = np.array([number in dropped for number in bands.numbers])
     empty = missing.all((1, 2)) & ~flagged
     if flagged.any():
-        notes.append(f"{flagged.sum()} bands flagged bad were dropped: {_list(_numbers(bands, flagged))}.")
+        notes.append(
+            f"Dropped as flagged bad: band {_list(_numbers(bands, flagged))} ({flagged.sum()} of {len(bands)})."
+        )
     if empty.any() and not empty.all():
-        notes.append(f"{empty.sum()} bands hold no data at all and were dropped: {_list(_numbers(bands, empty))}.")
+        notes.append(
+            f"Dropped for holding no data at all: band {_list(_numbers(bands, empty))} ({empty.sum()} of {len(bands)})."
+        )
     keep = np.flatnonzero(~(flagged | empty))
     if not len(keep):
         raise SceneError(

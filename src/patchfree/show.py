@@ -103,6 +103,8 @@ def accuracy(found: dict[str, Any]) -> None:
     """Accuracies for people."""
     from rich.table import Table
 
+    from patchfree.labels import class_title
+
     if not found["pixels"]:
         line("No reference pixel lies on the map.")
         return
@@ -118,7 +120,7 @@ def accuracy(found: dict[str, Any]) -> None:
         table.add_column(title, justify="left" if title == "class" else "right")
     for entry in found["per_class"]:
         table.add_row(
-            f"{entry['value']} {entry['name']}",
+            class_title(entry["value"], entry["name"]),
             str(entry["support"]),
             share(entry["recall"]) + span(entry["recall_interval"]),
             share(entry["precision"]) + span(entry["precision_interval"]),
@@ -135,6 +137,8 @@ def accuracy(found: dict[str, Any]) -> None:
     line(f"{found['pixels']} reference pixels; 95 % intervals in brackets by {intervals['method']}.")
     if found["unmapped_pixels"]:
         line(f"{found['unmapped_pixels']} of them are not mapped and count as wrong.")
+    for caution in found.get("cautions", ()):
+        line(f"Caution: {caution}")
     if "design" in found:
         _design(found["design"])
     elif "design_of_reference" in found:
@@ -146,6 +150,8 @@ def accuracy(found: dict[str, Any]) -> None:
 
 def _design(design: dict[str, Any]) -> None:
     from rich.table import Table
+
+    from patchfree.labels import class_title
 
     z = design["half_interval_in_standard_errors"]
 
@@ -161,7 +167,7 @@ def _design(design: dict[str, Any]) -> None:
         table.add_column(title, justify="left" if title == "class" else "right")
     for entry in design["per_class"]:
         table.add_row(
-            f"{entry['value']} {entry['name']}",
+            class_title(entry["value"], entry["name"]),
             str(entry["sample_pixels"]),
             pair(entry["users_accuracy"]),
             pair(entry["producers_accuracy"]),

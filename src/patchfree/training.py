@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,15 +21,13 @@ from patchfree.recipes import Recipe, get_recipe
 from patchfree.run import Run
 from patchfree.scene import Scene
 from patchfree.split import Split
-from patchfree.staging import abandon, finished_run, publish, stage
-
-if TYPE_CHECKING:
-    pass
+from patchfree.staging import abandon, exclusive, finished_run, publish, stage
 
 SPLIT_LEGEND = (
     LandCover(1, "training", (0, 114, 178)),
     LandCover(2, "validation", (240, 228, 66)),
     LandCover(3, "test", (213, 94, 0)),
+    LandCover(4, "not used", (170, 170, 170)),
 )
 
 
@@ -101,9 +99,10 @@ def train(
         raise LabelError(
             f"The labels have {labels.index.shape} pixels, the scene has {scene.grid.shape}; they must agree."
         )
-    split = block_split(labels.within(scene.valid), seed=seed) if split is None else split
+    labels, lost = labels.within(scene.valid), int(((labels.index > 0) & ~scene.valid).sum())
+    split = block_split(labels, seed=seed) if split is None else split
     recipe = recipe.resolved(apart=not split.optimistic)
-    split = _with_data(split, scene)
+    split = _with_data(split, scene, lost)
     _check_training_classes(labels, split)
     job = Job(scene, labels, split, recipe, seed, tuple(controls), refit, choose_device(device))
     tell = progress or (lambda _: None)
@@ -115,21 +114,23 @@ def train(
     if finished is not None:
         _complete(finished, folder, job, outputs)
         return finished
-    staging = stage(folder, request, overwrite=outputs.overwrite)
-    try:
-        _write(staging, job, Work(job, staging, tell).run(), outputs, tell)
-    except BaseException:
-        abandon(staging)
-        raise
-    return publish(folder, staging)
+    with exclusive(folder):
+        staging = stage(folder, request, overwrite=outputs.overwrite)
+        try:
+            _write(staging, job, Work(job, staging, tell).run(), outputs, tell)
+        except BaseException:
+            abandon(staging)
+            raise
+        return publish(folder, staging)
 
 
-def _with_data(split: Split, scene: Scene) -> Split:
-    """The split without the pixels that hold no data."""
-    lost = int(((split.train | split.val | split.test) & ~scene.valid).sum())
+def _with_data(split: Split, scene: Scene, lost: int) -> Split:
+    """The split without the pixels that hold no data; says how many labelled pixels were lost so."""
     if not lost:
         return split
-    note = f"{lost} labelled pixels lie where the scene holds no data and were left out."
+    note = (
+        f"{lost:,} labelled pixel{'s lie' if lost > 1 else ' lies'} where the scene holds no data, and cannot be used."
+    )
     return dataclasses.replace(
         split,
         train=split.train & scene.valid,
@@ -197,7 +198,8 @@ def _write(staging: Path, job: Job, result: Result, outputs: Outputs, tell: Call
         run.metrics["beside"] = [other.model_hash for other in outputs.beside]
     run.save_model(staging)
     prediction.save_map(staging / "map.tif")
-    write_class_map(staging / "split.tif", job.split.codes(), SPLIT_LEGEND, job.scene.grid)
+    unused = (job.labels.index > 0) & (job.split.codes() == 0)
+    write_class_map(staging / "split.tif", job.split.codes() + 4 * unused, SPLIT_LEGEND, job.scene.grid)
     if outputs.probabilities:
         prediction.save_probabilities(staging / "probabilities.tif")
     if outputs.uncertainty:

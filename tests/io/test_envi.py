@@ -146,7 +146,7 @@ def test_bad_bands_are_dropped_unless_they_are_asked_for(tmp_path):
     scene = open_scene(header)
     np.testing.assert_array_equal(scene.values, cube[[0, 2]])
     assert (scene.bands.numbers, scene.bands.wavelengths_nm, scene.bands.total) == ((1, 3), (500.0, 700.0), 4)
-    assert "2 bands flagged bad were dropped: 2, 4." in scene.notes
+    assert "Dropped as flagged bad: band 2, 4 (2 of 4)." in scene.notes
     assert open_scene(header, keep_bad_bands=True).bands.numbers == (1, 2, 3, 4)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from patchfree.errors import ConfigError, LabelError
-from patchfree.sample.stratified import balanced_step, epoch_length, stratified_epoch
+from patchfree.sample.stratified import balanced_step, epoch_length, smallest_handful, stratified_epoch
 
 SIZES = (40, 7, 1, 0, 20)  # the edge cases: large, smaller than a handful, single, absent
 
@@ -93,6 +93,28 @@ def test_every_pixel_is_as_likely_in_every_handful():
     share = [pairs.count(pair) / 600 for pair in set(pairs)]
     assert len(share) == 6
     assert max(abs(s - 1 / 6) for s in share) < 0.06  # four standard errors
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([200] * 9, 20),  # the authors' training sets
+        ([246, 83, 3], 246),
+        ([200, 191], 20),
+        ([200, 180], 25),
+        ([5, 3], 20),
+        ([200, 150], 67),
+    ],
+)
+def test_the_smallest_handful_puts_every_class_into_every_step(sizes, expected):
+    classes = torch.cat([torch.full((size,), k) for k, size in enumerate(sizes)])
+
+    def every_class_in_every_step(handful):
+        return all(len(classes[s].unique()) == len(sizes) for s in stratified_epoch(classes, per_class=handful))
+
+    found = smallest_handful(classes, least=20)
+    searched = next(m for m in range(20, 1000) if every_class_in_every_step(m))
+    assert found == searched
 
 
 @pytest.mark.parametrize("per_class", [1, 3, 20, 1000])

@@ -14,6 +14,7 @@ from rasterio.enums import MaskFlags
 
 from patchfree.errors import SceneError
 from patchfree.io._reader import Description, LandClass, Reader, Window, check_dtype, in_nanometres
+from patchfree.io.vector import SUFFIXES as VECTOR_SUFFIXES
 from patchfree.scene import Bands, Grid
 
 
@@ -24,8 +25,13 @@ def open_raster(path: Path) -> Any:  # noqa: ANN401 - rasterio is not typed
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             return rasterio.open(path)
     except rasterio.errors.RasterioError as error:
+        if path.suffix.lower() in (*VECTOR_SUFFIXES, ".csv"):
+            raise SceneError(
+                f"{path} holds polygons, points or a table, and stands where a raster must. Labels come last: patchfree "
+                "train SCENE LABELS, patchfree assess MAP LABELS."
+            ) from error
         raise SceneError(
-            f"{path} cannot be opened as a raster: {error}. patchfree reads ENVI, GeoTIFF, MATLAB (.mat), NumPy "
+            f"{path} cannot be opened as a raster: {str(error).rstrip('.')}. patchfree reads ENVI, GeoTIFF, MATLAB (.mat), NumPy "
             "(.npy, .npz) and whatever GDAL reads; check that the file is complete and has the right ending."
         ) from error
 

@@ -30,7 +30,7 @@ def read_points(path: Path, grid: Grid) -> tuple[Int[np.ndarray, "h w"], dict[in
             f"got {','.join(fields)}."
         )
     if not rows:
-        raise LabelError(f"{path} has a header but no points.")
+        raise LabelError(f"{path} has a header but no points. Add one line a point below it, such as 12,40,meadow.")
     places = np.array([[_float(row, name, path, line) for name in pair] for line, row in enumerate(rows, 2)])
     classes, names = _classes(rows, path)
     rows_cols = _pixels(places, pair, grid, path)

@@ -75,8 +75,8 @@ def _from_raster(
     if stored.shape[0] != 1:
         raise LabelError(
             f"{name} has {stored.shape[0]} bands {stored.shape}; labels need one, with a whole number for each class. "
-            "If this is a coloured picture of the classes, export the class values instead; if it holds several "
-            "arrays, name one as FILE:VARIABLE."
+            "If this is the scene, it stands in the place of the labels. If this is a coloured picture of the classes, export "
+            "the class values instead; if it holds several arrays, name one as FILE:VARIABLE."
         )
     values: Num[np.ndarray, "h w"] = stored[0].astype(np.uint8) if stored.dtype == bool else stored[0]
     notes = list(description.notes)

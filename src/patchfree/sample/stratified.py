@@ -26,6 +26,28 @@ def epoch_length(classes: Int[Tensor, " n"], *, per_class: int) -> int:
     return -(-int(classes.bincount().max()) // per_class)
 
 
+def smallest_handful(classes: Int[Tensor, " n"], *, least: int) -> int:
+    """The smallest `per_class`, `least` or more, with which every class has a pixel in every step of an epoch.
+
+    The authors train on equally many pixels of each class, so that no step lacks a class. With unequal classes 20 a
+    class starves the small ones: a class of 3 pixels is in one step of many. As many as the largest class has always
+    suffice: then an epoch is one step of all pixels.
+
+    Args:
+        classes: class of each labelled pixel, 0 and up, on the CPU.
+        least: the answer where all classes last equally long.
+
+    Example:
+        >>> equal, unequal = torch.arange(200) % 4, torch.tensor([0] * 50 + [1] * 3)
+        >>> smallest_handful(equal, least=20), smallest_handful(unequal, least=20)
+        (20, 50)
+    """
+    sizes = classes.bincount()
+    small, large = int(sizes[sizes > 0].min()), int(sizes.max())
+    handfuls = (max(least, -(-large // steps)) for steps in range(-(-large // least), 0, -1))
+    return next(handful for handful in handfuls if -(-small // handful) == -(-large // handful))
+
+
 def stratified_epoch(
     classes: Int[Tensor, " n"], *, per_class: int, generator: torch.Generator | None = None
 ) -> list[Int[Tensor, " m"]]:
