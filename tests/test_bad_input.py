@@ -312,7 +312,7 @@ OPTIONS = {
     "drop bands backwards": (["--drop-bands", "4-1"], "Got --drop-bands '4-1'; need numbers and ranges"),
     "drop bands without end": (["--drop-bands", "4-"], "Got --drop-bands '4-'; need numbers and ranges"),
     "drop bands that are not there": (["--drop-bands", "13"], r"has bands 1 to 12; cannot drop \[13\]"),
-    "class to ignore that is not there": (["--ignore-class", 3], r"Got --ignore-class 3; the labels hold \[1, 10, 14\]"),
+    "class to ignore that is not there": (["--ignore-class", 3], r"Got --ignore-class 3; the labels hold 1 water, 10 meadow, 14 forest\."),
     "class field of a raster": (["--class-field", "x"], "is no vector file; leave out --class-field"),
     "label scale that does not divide": (["--label-scale", 7], "which is no multiple of --label-scale 7"),
     "beside no run": (["--beside", "nowhere"], "nowhere is no run folder"),

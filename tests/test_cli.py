@@ -399,8 +399,9 @@ def test_csv_of_points_labels_the_pixels_they_fall_into(cli, files, tmp_path, he
 # --- train: how
 
 
-def test_ignored_class_is_neither_trained_nor_mapped(cli, files, tmp_path):
-    cli.ok("train", files.scene, files.labels, "--out", tmp_path / "run", *QUICK, "--ignore-class", 10)
+@pytest.mark.parametrize("name", [10, "Meadow"])
+def test_ignored_class_is_neither_trained_nor_mapped(cli, files, tmp_path, name):
+    cli.ok("train", files.scene, files.labels, "--out", tmp_path / "run", *QUICK, "--ignore-class", name)
     with rasterio.open(tmp_path / "run" / "map.tif") as source:
         assert set(np.unique(source.read(1))) == {1, 14}
 

@@ -152,3 +152,8 @@ def test_names_that_cannot_be_matched_to_bare_numbers_are_refused():
     ours = replace(make_labels(np.array([[1, 2]]), names={1: "soil", 2: "water"}), numbered=True)
     with pytest.raises(LabelError, match=r"cannot be matched: one side has 1 'soil', 2 'water', the other 7, 9"):
         ours.matching(make_labels(np.array([[7, 9]])).legend)
+
+
+def test_labels_print_as_their_classes_and_counts():
+    labels = make_labels(np.array([[0, 10, 14], [1, 10, 0]]), names={10: "meadow"})
+    assert repr(labels) == "Labels(4 of 6 pixels; class 1: 1, 10 meadow: 2, class 14: 1)"

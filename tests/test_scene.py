@@ -83,6 +83,13 @@ def test_nodata_given_replaces_that_of_the_file(tmp_path, cube):
     assert np.argwhere(~open_scene(tmp_path / "a.tif", nodata=-2.0).valid).tolist() == [[1, 1]]
 
 
+def test_a_scene_prints_as_what_it_holds_and_not_as_its_values(cube):
+    cube[:, 0, :2] = np.nan
+    scene = built(cube, np.isnan(cube))
+    h, w = scene.grid.shape
+    assert repr(scene) == f"Scene('{scene.name}', {h} x {w} pixels, 4 bands, {1 - 2 / (h * w):.0%} with data)"
+
+
 def test_bands_can_be_dropped(tmp_path, cube):
     scene = open_scene(saved(tmp_path, cube), drop_bands=[1, 3, 4])
     np.testing.assert_array_equal(scene.values, cube[[1]])

@@ -111,10 +111,16 @@ def train(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the run; an interrupted run in it is resumed.")] = ...,  # type: ignore[assignment]
     blocks: Annotated[
-        str | None, typer.Option(help="Side of spatially separate blocks: 24, 24px or 240m.  [default: chosen]")
+        str | None,
+        typer.Option(
+            help="Side of spatially separate blocks: 24, 24px or 240m.  [default: an eighth of the shorter side, 4 to 64 px]"
+        ),
     ] = None,
     buffer: Annotated[
-        str | None, typer.Option(help="Strip without training pixels around test blocks: 4, 4px or 40m.")
+        str | None,
+        typer.Option(
+            help="Strip without training pixels around test blocks: 4, 4px or 40m.  [default: a sixth of a block]"
+        ),
     ] = None,
     per_class: Annotated[
         int | None, typer.Option(help="Random split: training pixels of each class (optimistic).")
@@ -142,7 +148,9 @@ def train(
     class_field: ClassField = None,
     layer: Layer = None,
     unlabelled: Unlabelled = None,
-    ignore_class: Annotated[list[int] | None, typer.Option(help="Class value to leave out; repeatable.")] = None,
+    ignore_class: Annotated[
+        list[str] | None, typer.Option(help="Value or name of a class to leave out; repeatable.")
+    ] = None,
     label_scale: LabelScale = 1,
     nodata: Nodata = None,
     drop_bands: DropBands = "",
@@ -193,7 +201,8 @@ def train(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("patchfree-demo"),
     blocks: Annotated[
-        int | None, typer.Option(help="Side of the separate blocks in pixels.  [default: chosen]")
+        int | None,
+        typer.Option(help="Side of the separate blocks in pixels.  [default: an eighth of the shorter side]"),
     ] = None,
     buffer: Annotated[
         int | None, typer.Option(help="Strip without training pixels around test blocks, in pixels.")

@@ -75,6 +75,10 @@ class Labels:
     notes: tuple[str, ...] = ()
     numbered: bool = False
 
+    def __repr__(self) -> str:
+        classes = ", ".join(f"{e.title}: {n}" for e, n in zip(self.legend, self.counts, strict=True))
+        return f"Labels({int(self.counts.sum())} of {self.index.size} pixels; {classes})"
+
     @property
     def counts(self) -> Int[np.ndarray, " k"]:
         """Labelled pixels of each class."""

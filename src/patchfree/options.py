@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,13 +58,16 @@ def labels_given(
     )
 
 
-def without_classes(parts: list[Labels], values: list[int] | tuple[()]) -> list[Labels]:
-    """The labels without some classes, each of which must be in at least one of the files."""
-    held = sorted({value for part in parts for value in part.values})
-    unknown = [value for value in values if value not in held]
-    if unknown:
-        raise ConfigError(f"Got --ignore-class {unknown[0]}; the labels hold {held}.")
-    return [part.without(set(values) & set(part.values)) for part in parts]
+def without_classes(parts: list[Labels], classes: Sequence[str]) -> list[Labels]:
+    """The labels without some classes, given by value or name, each of which must be in at least one of the files."""
+    entries = sorted({entry for part in parts for entry in part.legend}, key=lambda entry: entry.value)
+    values = set()
+    for given in classes:
+        meant = {e.value for e in entries if given.strip().casefold() in (str(e.value), e.name.strip().casefold())}
+        if not meant:
+            raise ConfigError(f"Got --ignore-class {given}; the labels hold {', '.join(e.title for e in entries)}.")
+        values |= meant
+    return [part.without(values & set(part.values)) for part in parts]
 
 
 def choose_split(

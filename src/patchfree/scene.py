@@ -153,6 +153,10 @@ class Scene:
     notes: tuple[str, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        h, w = self.grid.shape
+        return f"Scene({self.name!r}, {h} x {w} pixels, {len(self.bands)} bands, {self.valid.mean():.0%} with data)"
+
     @property
     def wavelengths_nm(self) -> Float64[np.ndarray, " c"] | None:
         """Centre of each band, or None."""

@@ -182,6 +182,9 @@ def summary(run: Run) -> None:
     """What a training came to."""
     test, folder = run.metrics["test"], run.folder
     protocol = run.metrics["protocol"]
+    counts, kind = protocol["counts"], protocol["split"].get("kind")
+    how = {"blocks": "spatially separate blocks", "random": "random pixels, optimistic"}.get(kind, "given files")
+    line(f"{counts['train']:,} pixels trained, {counts['validation']:,} validated, {counts['test']:,} tested ({how}).")
     if test["pixels"]:
         accuracy(test)
         for control in run.metrics["controls"]:
