@@ -51,6 +51,13 @@ Nodata = Annotated[
 ]
 DropBands = Annotated[str, typer.Option(help="Bands to leave out, counted from 1: 1-4,130.")]
 Axes = Annotated[str | None, typer.Option(help="Order of a bare array's axes: hwb (rows, columns, bands) or bhw.")]
+Mask = Annotated[
+    str | None,
+    typer.Option(
+        help="Quality masks of the product to leave out: cloud,cirrus,shadow,haze,snow,water,saturated,bad, or none.  "
+        "[default: cloud,cirrus,shadow,bad]"
+    ),
+]
 ClassField = Annotated[str | None, typer.Option(help="Attribute of a vector file that holds the class.")]
 Layer = Annotated[str | None, typer.Option(help="Layer of a vector file that has several.")]
 Unlabelled = Annotated[
@@ -95,10 +102,11 @@ def info(
     nodata: Nodata = None,
     drop_bands: DropBands = "",
     axes: Axes = None,
+    mask: Mask = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a scene holds and what was assumed: size, bands, wavelengths, CRS, nodata, value range."""
-    opened = open_given(scene, nodata, drop_bands, axes)
+    opened = open_given(scene, nodata, drop_bands, axes, mask)
     facts = show.scene_facts(opened)
     show.line(json.dumps(facts, indent=2, ensure_ascii=False)) if as_json else show.facts(facts)
 
@@ -155,6 +163,7 @@ def train(
     nodata: Nodata = None,
     drop_bands: DropBands = "",
     axes: Axes = None,
+    mask: Mask = None,
     probabilities: Probabilities = False,
     uncertainty: Uncertainty = False,
     figures: Figures = False,
@@ -171,7 +180,7 @@ def train(
     from patchfree.run import load_run
     from patchfree.training import train as train_scene
 
-    opened = open_given(scene, nodata, drop_bands, axes)
+    opened = open_given(scene, nodata, drop_bands, axes, mask)
 
     def read(*paths: str) -> list[Labels]:
         found = [labels_given(path, opened, class_field, layer, unlabelled, label_scale, axes) for path in paths]
@@ -252,6 +261,7 @@ def map_scene(
     nodata: Nodata = None,
     drop_bands: DropBands = "",
     axes: Axes = None,
+    mask: Mask = None,
     device: Device = "auto",
 ) -> None:
     """Apply a trained run to a scene that has the same bands."""
@@ -264,7 +274,7 @@ def map_scene(
     for path in filter(None, (out, probabilities, uncertainty)):
         refuse_source(path, scene)
         check_writable(path.parent)
-    result = loaded.predict(open_given(scene, nodata, drop_bands, axes), device=device)
+    result = loaded.predict(open_given(scene, nodata, drop_bands, axes, mask), device=device)
     show.line(f"Map: {result.save_map(out)}")
     if probabilities:
         show.line(f"Probabilities: {result.save_probabilities(probabilities)}")

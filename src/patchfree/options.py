@@ -19,11 +19,19 @@ if TYPE_CHECKING:
     from patchfree.training import Outputs
 
 
-def open_given(path: str, nodata: float | None, drop_bands: str, axes: str | None) -> Scene:
+def open_given(path: str, nodata: float | None, drop_bands: str, axes: str | None, mask: str | None) -> Scene:
     """The scene, read as the options say."""
-    from patchfree.io import open_scene
+    from patchfree.io import HIDDEN, open_scene
 
-    return open_scene(path, nodata=nodata, drop_bands=_band_list(drop_bands), axes=axes)
+    return open_scene(path, nodata=nodata, drop_bands=_band_list(drop_bands), axes=axes, mask=_mask_names(mask, HIDDEN))
+
+
+def _mask_names(text: str | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    """cloud,shadow as names; none as no name."""
+    if text is None:
+        return default
+    names = tuple(filter(None, (part.strip().lower() for part in text.split(","))))
+    return () if names == ("none",) else names
 
 
 def _band_list(text: str) -> list[int]:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, Shaped
 
 from patchfree.errors import SceneError
 from patchfree.io import envi
-from patchfree.io._reader import Description, LandClass, Reader, Window, check_dtype
+from patchfree.io._reader import QUALITY, Description, LandClass, Reader, Window, check_dtype
 from patchfree.io.arrays import Numpy
 from patchfree.io.envi import Envi
 from patchfree.io.gdal import Gdal
@@ -29,7 +29,12 @@ READERS: dict[str, tuple[Callable[[Path], bool], type[Reader]]] = {
 }
 """Formats in the order in which they are tried: a test of the path, and the reader."""
 
+HIDDEN = ("cloud", "cirrus", "shadow", "bad")
+"""Quality masks that are left out unless the user says otherwise: the ground is not seen there."""
+
 __all__ = [
+    "HIDDEN",
+    "QUALITY",
     "READERS",
     "Bands",
     "Description",
@@ -77,6 +82,7 @@ def open_scene(
     drop_bands: Sequence[int] = (),
     keep_bad_bands: bool = False,
     axes: str | None = None,
+    mask: Sequence[str] = HIDDEN,
 ) -> Scene:
     """Read a scene: bands, wavelengths, map position, and which pixels hold data.
 
@@ -90,6 +96,7 @@ def open_scene(
         drop_bands: one-based numbers of bands to leave out.
         keep_bad_bands: keep bands that the file flags as bad.
         axes: order of the axes of a bare array: "hwb" (rows, columns, bands; the custom) or "bhw".
+        mask: quality masks of the product to leave out as if there were no data, of those that it has (`QUALITY`).
 
     Raises:
         SceneError: the file is missing, damaged, of another kind, or holds no data.
@@ -103,7 +110,10 @@ def open_scene(
         description = dataclasses.replace(description, nodata=(nodata,) * len(description.bands))
     values, missing = _physical(reader, description)
     name = reader.path.name
-    notes = [*description.notes]
+    hidden, said = _hidden(reader, mask)
+    notes = [*description.notes, *said]
+    if hidden is not None:
+        missing |= hidden
     if description.bands.wavelengths_nm is None:
         notes.append("The file states no wavelengths; bands are known by number only.")
     if description.grid.crs is None:
@@ -119,6 +129,18 @@ def open_scene(
         notes=notes,
         details=_details(path, description),
     )
+
+
+def _hidden(reader: Reader, mask: Sequence[str]) -> tuple[Bool[np.ndarray, "h w"] | None, list[str]]:
+    """Pixels that the wanted quality masks hide, and what is to be said of the masks."""
+    unknown = sorted(set(mask) - set(QUALITY))
+    if unknown:
+        raise SceneError(f"Got the quality mask {unknown[0]!r}; there are {', '.join(QUALITY)}.")
+    masks = reader.quality()
+    wanted = [name for name in masks if name in mask]
+    shares = ", ".join(f"{name} {share.mean():.1%}{'' if name in mask else ' (kept)'}" for name, share in masks.items())
+    said = [f"Quality masks of the product: {shares}. --mask chooses which are left out."] if masks else []
+    return np.logical_or.reduce([masks[name] for name in wanted]) if wanted else None, said
 
 
 def read_raster(path: str | Path, *, axes: str | None = None) -> tuple[Description, Shaped[np.ndarray, "c h w"]]:

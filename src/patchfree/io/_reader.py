@@ -16,6 +16,9 @@ from patchfree.scene import Bands, Grid
 Window = tuple[slice, slice]
 """Rows and columns to read, both with a start and a stop."""
 
+QUALITY = ("cloud", "cirrus", "shadow", "haze", "snow", "water", "saturated", "bad")
+"""Names that quality masks have, whatever the product calls them; "bad" is what the product itself advises against."""
+
 
 @dataclass(frozen=True)
 class LandClass:
@@ -85,6 +88,11 @@ class Reader(ABC):
         """True where the file's own mask says that a pixel holds nothing; None if it has no such mask."""
         del window
         return None
+
+    def quality(self, window: Window | None = None) -> dict[str, Bool[np.ndarray, "h w"]]:
+        """Masks that the product brings of what hides or spoils the ground, by name (`QUALITY`); none if it has none."""
+        del window
+        return {}
 
 
 def check_dtype(path: Path, dtype: np.dtype[Any]) -> None:
