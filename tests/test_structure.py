@@ -18,7 +18,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # An import may only point to an earlier line, or stay inside its own folder.
 ORDER = [
     "errors",
-    "files device scene",
+    "files device scene windows",
     "ground",
     "labels",
     "io",
@@ -28,6 +28,7 @@ ORDER = [
     "fit predict calibrate confusion design controls",
     "assessment",
     "run",
+    "stream",
     "citations figures",
     "staging report",
     "job",

@@ -30,6 +30,7 @@ from patchfree.fit import Trainer, class_offsets
 from patchfree.ground import crs_name, pixel_hectares, pixel_metres
 from patchfree.labels import Labels, LandCover
 from patchfree.models import MODELS, trained_model
+from patchfree.models._statistics import Recording
 from patchfree.predict import Prediction, Standardisation, predict_scores, probabilities
 from patchfree.recipes import Recipe
 from patchfree.run import Run, read_tensors
@@ -117,7 +118,8 @@ class Work:
         controls = self._controls()
         weights, seconds, precision = self._fit("estimate", split.train, split.val)
         began = time.perf_counter()
-        scores = self._scores(weights)
+        statistics = Recording()
+        scores = self._scores(weights, statistics)
         predict_seconds = time.perf_counter() - began
         offsets, untrained = self._classes(split.train)
         calibration, temperature = self._calibration(scores + np.asarray(offsets, np.float32)[:, None, None])
@@ -129,7 +131,7 @@ class Work:
             weights, refit_seconds, _ = self._fit("refit", everything, np.zeros_like(everything))
             metrics["seconds"]["refit"] = round(refit_seconds, 3)
             offsets, untrained = self._classes(everything)
-            scores = self._scores(weights)
+            scores = self._scores(weights, statistics)
         run = Run(
             job.recipe.model,
             weights,
@@ -140,10 +142,13 @@ class Work:
             untrained,
             temperature,
             dataclasses.asdict(job.recipe),
+            statistics.values,
             metrics,
         )
         chances = probabilities(scores, job.scene.valid, offsets=offsets, temperature=temperature, untrained=untrained)
-        final = dataclasses.replace(tested, probabilities=chances, tags={"model_hash": run.model_hash})
+        final = dataclasses.replace(
+            tested, probabilities=chances, tags={"model_hash": run.model_hash, "statistics": "scene"}
+        )
         metrics["map"] = _areas(final)
         metrics["parameters"] = sum(value.numel() for value in weights.values())
         return Result(run, final, tested, self.log)
@@ -239,12 +244,12 @@ class Work:
         self.log += [e for e in entries if e["phase"] == phase and e["number"] <= trainer.steps_done]
         return float(self.log[-1]["seconds"]) if self._of(phase) else 0.0
 
-    def _scores(self, weights: dict[str, Tensor]) -> Float32[np.ndarray, "k h w"]:
+    def _scores(self, weights: dict[str, Tensor], statistics: Recording) -> Float32[np.ndarray, "k h w"]:
         job = self.job
         self.tell(Progress("map", 0, 1))
         bands, classes = len(job.scene.bands), len(job.labels.legend)
         model = trained_model(job.recipe.model, weights, bands=bands, classes=classes, device=job.device)
-        return predict_scores(model, self.values, job.scene.valid, device=job.device)
+        return predict_scores(model, self.values, job.scene.valid, device=job.device, statistics=statistics)
 
     def _classes(self, train: Bool[np.ndarray, "h w"]) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """What to add to each class's score, and the positions in the legend of classes without a training pixel."""

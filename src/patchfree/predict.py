@@ -18,6 +18,7 @@ from torch import nn
 from patchfree.errors import SceneError
 from patchfree.io.geotiff import write_class_map, write_layers
 from patchfree.labels import LandCover
+from patchfree.models._statistics import OF_THE_SCENE, Statistics
 from patchfree.scene import Grid, Scene
 
 
@@ -44,11 +45,17 @@ class Standardisation:
 
     def apply(self, scene: Scene) -> Float32[np.ndarray, "c h w"]:
         """Standardised bands, 0 where there is no data."""
+        return self.apply_to(scene.values, scene.valid)
+
+    def apply_to(
+        self, values: Float32[np.ndarray, "c h w"], valid: Bool[np.ndarray, "h w"]
+    ) -> Float32[np.ndarray, "c h w"]:
+        """The same for bands that are no scene: a window of one."""
         mean = np.asarray(self.mean, np.float32)[:, None, None]
         std = np.asarray(self.std, np.float32)[:, None, None]
-        values = (scene.values - mean) / std
-        values[:, ~scene.valid] = 0
-        return values
+        standardised = (values - mean) / std
+        standardised[:, ~valid] = 0
+        return standardised
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,9 +114,21 @@ class Prediction:
 
 
 def predict_scores(
-    model: nn.Module, values: Float32[np.ndarray, "c h w"], valid: Bool[np.ndarray, "h w"], *, device: torch.device
+    model: nn.Module,
+    values: Float32[np.ndarray, "c h w"],
+    valid: Bool[np.ndarray, "h w"],
+    *,
+    device: torch.device,
+    statistics: Statistics = OF_THE_SCENE,
 ) -> Float32[np.ndarray, "k h w"]:
     """Class scores of every pixel, in float32 whatever the training's precision was.
+
+    Args:
+        model: the network.
+        values: standardised bands.
+        valid: where there is data.
+        device: where to compute.
+        statistics: where the network's whole-scene statistics come from.
 
     Raises:
         SceneError: the scores are not finite.
@@ -118,7 +137,7 @@ def predict_scores(
     mask = None if valid.all() else torch.from_numpy(valid)[None].to(device)
     model.eval()
     with torch.inference_mode():
-        scores: np.ndarray = model(x, mask)[0].float().cpu().numpy()
+        scores: np.ndarray = model(x, mask, statistics)[0].float().cpu().numpy()
     if not np.isfinite(scores[:, valid]).all():
         raise SceneError(
             "The network's scores are not finite on this scene: its values are probably far outside those of the training "

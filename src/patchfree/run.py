@@ -12,7 +12,7 @@ import json
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import rasterio
@@ -27,6 +27,7 @@ from patchfree.errors import RunError, SceneError
 from patchfree.files import write_bytes, write_json
 from patchfree.labels import LandCover
 from patchfree.models import trained_model
+from patchfree.models._statistics import Recorded, Recording, Statistics
 from patchfree.predict import Prediction, Standardisation, predict_scores, probabilities
 from patchfree.scene import Bands, Scene
 
@@ -48,6 +49,7 @@ class Run:
         offsets: added to the scores: how common each class was among the training pixels, as far as the recipe says.
         untrained: positions in the legend of classes without training pixels: never mapped.
         temperature: divides the scores before the softmax.
+        statistics: whole-scene statistics that the network took on the training scene, by layer.
         recipe: settings of the training, for the record.
         metrics: what was measured (the content of `metrics.json`).
         folder: where it lies; None if it was not saved.
@@ -62,10 +64,13 @@ class Run:
     untrained: tuple[int, ...]
     temperature: float
     recipe: dict[str, Any]
+    statistics: dict[str, Tensor] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
 
-    def predict(self, scene: Scene, *, device: str = "auto") -> Prediction:
+    def predict(
+        self, scene: Scene, *, device: str = "auto", statistics: Literal["scene", "run"] = "scene"
+    ) -> Prediction:
         """Map a scene of any size that has the run's bands.
 
         Bands are matched by wavelength where both sides know it. The scene is standardised with the training
@@ -74,20 +79,40 @@ class Run:
         Args:
             scene: the scene to map.
             device: auto, cpu, cuda or cuda:N.
+            statistics: "scene" for the whole-scene statistics of this scene, "run" for those of the training scene: the
+                right thing for a series of scenes of one sensor, of which each may hold other land cover.
 
         Raises:
             BandMismatch: the scene lacks bands of the run.
             SceneError: its values are of another magnitude.
+            RunError: the run has no statistics.
         """
         scene = scene.matching(self.bands)
         self._check_magnitude(scene)
         where = choose_device(device)
         network = trained_model(self.model, self.weights, bands=len(self.bands), classes=len(self.legend), device=where)
-        scores = predict_scores(network, self.standardisation.apply(scene), scene.valid, device=where)
+        values, source = self.standardisation.apply(scene), self.statistics_source(statistics)
+        scores = predict_scores(network, values, scene.valid, device=where, statistics=source)
         chances = probabilities(
             scores, scene.valid, offsets=self.offsets, temperature=self.temperature, untrained=self.untrained
         )
-        return Prediction(chances, scene.valid, self.legend, scene.grid, {"model_hash": self.model_hash})
+        tags = {"model_hash": self.model_hash, "statistics": statistics}
+        return Prediction(chances, scene.valid, self.legend, scene.grid, tags)
+
+    def statistics_source(self, statistics: Literal["scene", "run"]) -> Statistics:
+        """Where the network's whole-scene statistics come from.
+
+        Raises:
+            RunError: the run has none of its own.
+        """
+        if statistics == "scene":
+            return Recording()  # as in training, where they are recorded: the same bits
+        if not self.statistics:
+            raise RunError(
+                f"{self.folder or 'The run'} holds no statistics of its training scene (statistics.safetensors). Train it again, or "
+                "use those of the scene: --statistics scene."
+            )
+        return Recorded(self.statistics)
 
     def _check_magnitude(self, scene: Scene) -> None:
         """Refuse a scene in other units: reflectance 0..1 and 0..10000 look alike to nobody but a program."""
@@ -110,6 +135,7 @@ class Run:
         """Write `model.safetensors` and `model.json` into a folder."""
         data = safetensors.torch.save(self.weights)
         write_bytes(folder / "model.safetensors", data)
+        write_bytes(folder / "statistics.safetensors", safetensors.torch.save(self.statistics))
         write_json(
             folder / "model.json",
             {
@@ -180,7 +206,7 @@ def load_run(folder: str | Path) -> Run:
 def _from_facts(facts: dict[str, Any], folder: Path, metrics: dict[str, Any]) -> Run:
     """The run that `model.json` describes, with the weights beside it."""
     weights = read_tensors(folder / "model.safetensors", facts["weights_hash"])
-    bands = facts["bands"]
+    bands, statistics = facts["bands"], folder / "statistics.safetensors"
     return Run(
         model=facts["model"],
         weights=weights,
@@ -198,6 +224,7 @@ def _from_facts(facts: dict[str, Any], folder: Path, metrics: dict[str, Any]) ->
         untrained=tuple(facts["untrained"]),
         temperature=facts["temperature"],
         recipe=facts["recipe"],
+        statistics=read_tensors(statistics) if statistics.is_file() else {},
         metrics=metrics,
         folder=folder,
     )

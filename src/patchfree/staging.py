@@ -22,7 +22,7 @@ from patchfree.run import UNFINISHED, Run, load_run, read_json
 CHECKPOINTS = ("estimate.safetensors", "refit.safetensors")
 OUTPUTS = (
     "map.tif", "map.tif.aux.xml", "split.tif", "split.tif.aux.xml", "probabilities.tif", "uncertainty.tif",
-    "model.safetensors", "model.json", "log.jsonl", "report.html", "figures", "metrics.json",
+    "model.safetensors", "statistics.safetensors", "model.json", "log.jsonl", "report.html", "figures", "metrics.json",
 )  # fmt: skip
 """Everything that a run may put into its folder; metrics.json comes last, its presence says that the run is whole."""
 

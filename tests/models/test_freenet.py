@@ -59,7 +59,7 @@ def plain_forward(weights, x):
     for stage in range(4):
         if stage:
             x = conv(f"downs.{stage - 1}", x, padding=1, stride=2).clamp(min=0)
-        block = f"stages.{stage}.0"
+        block = f"levels.{stage}.0"
         x = norm(f"{block}.norm", conv(f"{block}.conv", attention(f"{block}.attention", x), padding=1)).clamp(min=0)
         features.append(x)
     d = conv("fuses.3", conv("laterals.3", features[3]), padding=1)
@@ -77,8 +77,8 @@ def test_its_scores_are_those_of_the_published_layers(net, size):
 
 
 def test_channels_and_strides_are_the_published_ones(net):
-    assert [stage[0].conv.in_channels for stage in net.stages] == [96, 128, 192, 256]
-    assert [stage[0].attention.squeeze.out_features for stage in net.stages] == [6, 8, 12, 16]
+    assert [stage[0].conv.in_channels for stage in net.levels] == [96, 128, 192, 256]
+    assert [stage[0].attention.squeeze.out_features for stage in net.levels] == [6, 8, 12, 16]
     assert [conv.stride for conv in net.downs] == [(2, 2)] * 3
     assert net.head.in_channels == 128
     assert all(conv.bias is not None for conv in net.modules() if isinstance(conv, nn.Conv2d))
@@ -122,11 +122,11 @@ def test_the_kernels_reach_exactly_as_far_as_stated():
     class Nothing(nn.Module):
         """In the place of scene-wide statistics."""
 
-        def forward(self, x, valid=None):
+        def forward(self, x, valid=None, statistics=None):
             return x
 
     net.stem_norm = Nothing()
-    for stage in net.stages:
+    for stage in net.levels:
         for block in stage:
             block.attention, block.norm = Nothing(), Nothing()
     farthest = 0
@@ -168,7 +168,7 @@ def test_other_widths_are_refused_with_those_that_work(width):
 
 def test_more_blocks_make_deeper_stages():
     net = FreeNet(bands=3, classes=2, width=0.25, blocks=(2, 1, 3, 1))
-    assert [len(stage) for stage in net.stages] == [2, 1, 3, 1]
+    assert [len(stage) for stage in net.levels] == [2, 1, 3, 1]
     assert net(torch.zeros(1, 3, 16, 16)).shape == (1, 2, 16, 16)
 
 
@@ -180,7 +180,7 @@ class TestParts:
 
     def test_group_norm_takes_its_statistics_from_pixels_with_data_only(self, case):
         x, valid = case
-        found = GroupNorm(16, 32)(x, valid)
+        found = GroupNorm(32, "norm")(x, valid)
         for one, mask, normed in zip(x, valid[:, 0] > 0, found, strict=True):
             inside = nn.GroupNorm(16, 32)(one[None][..., mask])[0]
             torch.testing.assert_close(normed[:, mask], inside, rtol=1e-4, atol=1e-5)
@@ -189,12 +189,12 @@ class TestParts:
     def test_squeeze_excitation_takes_its_means_from_pixels_with_data_only(self, case):
         torch.manual_seed(0)
         x, valid = case
-        layer = SqueezeExcitation(32, 8)
+        layer = SqueezeExcitation(32, 8, "se")
         for i, mask in enumerate(valid[:, 0] > 0):
             alone = layer(x[i : i + 1, :, mask][..., None])[0, :, :, 0]
             torch.testing.assert_close(layer(x, valid)[i][:, mask], alone)
 
     def test_a_scene_without_data_gives_no_nan(self):
         x, valid = torch.zeros(1, 32, 4, 4), torch.zeros(1, 1, 4, 4)
-        assert GroupNorm(16, 32)(x, valid).isfinite().all()
-        assert SqueezeExcitation(32, 8)(x, valid).isfinite().all()
+        assert GroupNorm(32, "norm")(x, valid).isfinite().all()
+        assert SqueezeExcitation(32, 8, "se")(x, valid).isfinite().all()

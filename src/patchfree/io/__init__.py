@@ -108,10 +108,9 @@ def open_scene(
         raise SceneError(f"{path} has bands 1 to {len(description.bands)}; cannot drop {unknown}.")
     if nodata is not None:
         description = dataclasses.replace(description, nodata=(nodata,) * len(description.bands))
-    values, missing = _physical(reader, description)
+    values, missing = physical_values(reader, description)
     name = reader.path.name
-    hidden, said = _hidden(reader, mask)
-    notes = [*description.notes, *said]
+    hidden, notes = hidden_pixels(reader, mask), [*description.notes, *_mask_notes(reader, mask)]
     if hidden is not None:
         missing |= hidden
     if description.bands.wavelengths_nm is None:
@@ -131,16 +130,23 @@ def open_scene(
     )
 
 
-def _hidden(reader: Reader, mask: Sequence[str]) -> tuple[Bool[np.ndarray, "h w"] | None, list[str]]:
-    """Pixels that the wanted quality masks hide, and what is to be said of the masks."""
+def hidden_pixels(reader: Reader, mask: Sequence[str], window: Window | None = None) -> Bool[np.ndarray, "h w"] | None:
+    """Pixels that the wanted quality masks hide; None if the product has none of them.
+
+    Raises:
+        SceneError: there is no mask of this name.
+    """
     unknown = sorted(set(mask) - set(QUALITY))
     if unknown:
         raise SceneError(f"Got the quality mask {unknown[0]!r}; there are {', '.join(QUALITY)}.")
+    wanted = [layer for name, layer in reader.quality(window).items() if name in mask]
+    return np.asarray(np.logical_or.reduce(wanted)) if wanted else None
+
+
+def _mask_notes(reader: Reader, mask: Sequence[str]) -> list[str]:
     masks = reader.quality()
-    wanted = [name for name in masks if name in mask]
-    shares = ", ".join(f"{name} {share.mean():.1%}{'' if name in mask else ' (kept)'}" for name, share in masks.items())
-    said = [f"Quality masks of the product: {shares}. --mask chooses which are left out."] if masks else []
-    return np.logical_or.reduce([masks[name] for name in wanted]) if wanted else None, said
+    shares = ", ".join(f"{name} {layer.mean():.1%}{'' if name in mask else ' (kept)'}" for name, layer in masks.items())
+    return [f"Quality masks of the product: {shares}. --mask chooses which are left out."] if masks else []
 
 
 def read_raster(path: str | Path, *, axes: str | None = None) -> tuple[Description, Shaped[np.ndarray, "c h w"]]:
@@ -153,18 +159,18 @@ def read_raster(path: str | Path, *, axes: str | None = None) -> tuple[Descripti
     return description, values if outside is None else np.where(outside, values.dtype.type(0), values)
 
 
-def _physical(
-    reader: Reader, description: Description
+def physical_values(
+    reader: Reader, description: Description, window: Window | None = None
 ) -> tuple[Float32[np.ndarray, "c h w"], Bool[np.ndarray, "c h w"]]:
     """Values with scale and offset applied, and where they are missing."""
-    stored = reader.read()
+    stored = reader.read(window)
     check_dtype(reader.path, stored.dtype)
     values = np.ascontiguousarray(stored, dtype=np.float32)
     missing = ~np.isfinite(values)
     for band, nodata in enumerate(description.nodata or ()):
         if nodata is not None and not np.isnan(nodata):
             missing[band] |= stored[band] == nodata
-    outside = reader.outside()
+    outside = reader.outside(window)
     if outside is not None:
         missing |= outside
     if values is stored or np.shares_memory(values, stored):

@@ -12,9 +12,19 @@ from jaxtyping import Bool, Shaped
 
 from patchfree.errors import SceneError
 from patchfree.scene import Bands, Grid
+from patchfree.windows import Window
 
-Window = tuple[slice, slice]
-"""Rows and columns to read, both with a start and a stop."""
+__all__ = [
+    "QUALITY",
+    "Description",
+    "LandClass",
+    "Reader",
+    "Window",
+    "bands_first",
+    "check_dtype",
+    "in_nanometres",
+    "layout",
+]
 
 QUALITY = ("cloud", "cirrus", "shadow", "haze", "snow", "water", "saturated", "bad")
 """Names that quality masks have, whatever the product calls them; "bad" is what the product itself advises against."""

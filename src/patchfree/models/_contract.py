@@ -3,10 +3,67 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from patchfree.models._statistics import OF_THE_SCENE, Statistics
+
+
+class Masks:
+    """Where there is data, as numbers 0 and 1, at every stride: the pixel under the centre of a strided kernel."""
+
+    def __init__(self, valid: Bool[Tensor, "b h w"] | None, dtype: torch.dtype) -> None:
+        self.valid, self.dtype = valid, dtype
+        self._at: dict[int, Tensor] = {}
+
+    def at(self, stride: int) -> Float[Tensor, "b 1 h2 w2"] | None:
+        """The mask at a stride; None if every pixel has data."""
+        if self.valid is None:
+            return None
+        if stride not in self._at:
+            self._at[stride] = self.valid[:, None, ::stride, ::stride].to(self.dtype)
+        return self._at[stride]
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """What a stage of a network gives.
+
+    Attributes:
+        name: the later stages read it by this name; "scores" is the network's answer.
+        channels: its channels.
+        stride: scene pixels from one of its pixels to the next.
+        cheap: quicker to compute anew from the scene than to store and read back.
+    """
+
+    name: str
+    channels: int
+    stride: int = 1
+    cheap: bool = False
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a network that can run on a window: feature maps in, feature maps out.
+
+    Attributes:
+        reads: names of the maps that it reads; "scene" is the standardised bands.
+        gives: the maps that it gives.
+        halo: scene pixels around a window that its own pixels depend on.
+        stride: of the layers that take statistics over the whole scene.
+        run: from the maps by name, the data masks, and the statistics, to its maps by name.
+    """
+
+    reads: tuple[str, ...]
+    gives: tuple[FeatureMap, ...]
+    halo: int
+    stride: int
+    run: Callable[[Mapping[str, Tensor], Masks, Statistics], dict[str, Tensor]]
 
 
 class SceneModel(nn.Module, ABC):
@@ -18,10 +75,12 @@ class SceneModel(nn.Module, ABC):
     Attributes:
         context: halo in pixels with which a window gives the scene's answer; None: only the whole scene does.
         reach: farthest pixel, in pixels, that the convolution kernels connect to an output pixel.
+        stride: of its coarsest map; windows of a larger scene start at multiples of it.
     """
 
     context: ClassVar[int | None]
     reach: ClassVar[int]
+    stride: ClassVar[int] = 1
 
     def __init__(self, *, bands: int, classes: int) -> None:
         super().__init__()
@@ -29,12 +88,25 @@ class SceneModel(nn.Module, ABC):
         self.classes = classes
 
     @abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """The network as a chain of stages; the last gives "scores"."""
+
     def forward(
-        self, x: Float[Tensor, "b c h w"], valid: Bool[Tensor, "b h w"] | None = None
+        self,
+        x: Float[Tensor, "b c h w"],
+        valid: Bool[Tensor, "b h w"] | None = None,
+        statistics: Statistics = OF_THE_SCENE,
     ) -> Float[Tensor, "b k h w"]:
         """Scores before softmax; at pixels without data they are meaningless.
 
         Args:
             x: standardised bands, any finite value where there is no data.
             valid: False where a pixel has no data; None when every pixel has.
+            statistics: where whole-scene statistics come from.
         """
+        if x.shape[1] != self.bands:
+            raise ValueError(f"Got {x.shape[1]} bands, but this network was built for {self.bands}.")
+        maps, masks = {"scene": x}, Masks(valid, x.dtype)
+        for stage in self.stages():
+            maps |= stage.run(maps, masks, statistics)
+        return maps["scores"]

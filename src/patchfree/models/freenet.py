@@ -20,49 +20,62 @@ left, one of a multiple of 8 pixels). (3) The output is always the scores; softm
 Dimension key: b batch, c channels, k classes, h rows, w columns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from patchfree.models._contract import SceneModel
+from patchfree.models._contract import FeatureMap, Masks, SceneModel, Stage
+from patchfree.models._statistics import OF_THE_SCENE, Statistics
 
 GROUPS = 16
 
 
 class GroupNorm(nn.GroupNorm):
-    """GroupNorm whose statistics leave out the pixels without data."""
+    """GroupNorm whose statistics are the scene's, and leave out the pixels without data; `key` is its name."""
 
-    def forward(self, x: Float[Tensor, "b c h w"], valid: Float[Tensor, "b 1 h w"] | None = None) -> Tensor:
+    def __init__(self, channels: int, key: str) -> None:
+        super().__init__(GROUPS, channels)
+        self.key = key
+
+    def forward(
+        self,
+        x: Float[Tensor, "b c h w"],
+        valid: Float[Tensor, "b 1 h w"] | None = None,
+        statistics: Statistics = OF_THE_SCENE,
+    ) -> Tensor:
         """Normalise; `valid` is 1 where there is data, and `x` is 0 where it is not."""
-        if valid is None:
+        if valid is None and statistics is OF_THE_SCENE:
             return super().forward(x)
-        b, c, h, w = x.shape
-        grouped = x.float().reshape(b, self.num_groups, c // self.num_groups, h, w)
-        mask = valid[:, None].float()
-        count = (mask.sum((2, 3, 4), keepdim=True) * (c // self.num_groups)).clamp(min=1)
-        mean = grouped.sum((2, 3, 4), keepdim=True) / count
-        centred = (grouped - mean) * mask
-        variance = centred.square().sum((2, 3, 4), keepdim=True) / count
-        normed = (centred * torch.rsqrt(variance + self.eps)).reshape(b, c, h, w)
-        scaled = normed * self.weight[:, None, None] + self.bias[:, None, None]
-        return (scaled * valid).to(x.dtype)
+        mean, variance = statistics.moments(self.key, x, valid, self.num_groups)
+        share = self.num_channels // self.num_groups
+        scale = torch.rsqrt(variance + self.eps).repeat_interleave(share, 1) * self.weight
+        centre = mean.repeat_interleave(share, 1)
+        normed = (x.float() - centre[:, :, None, None]) * scale[:, :, None, None] + self.bias[:, None, None]
+        return (normed if valid is None else normed * valid).to(x.dtype)
 
 
 class SqueezeExcitation(nn.Module):
-    """Weigh channels by a bottleneck of their scene-wide means (Hu et al., CVPR 2018)."""
+    """Weigh channels by a bottleneck of their scene-wide means (Hu et al., CVPR 2018); `key` is its name."""
 
-    def __init__(self, channels: int, reduction: int) -> None:
+    def __init__(self, channels: int, reduction: int, key: str) -> None:
         super().__init__()
+        self.key = key
         self.squeeze = nn.Linear(channels, channels // reduction)
         self.excite = nn.Linear(channels // reduction, channels)
 
-    def forward(self, x: Float[Tensor, "b c h w"], valid: Float[Tensor, "b 1 h w"] | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Float[Tensor, "b c h w"],
+        valid: Float[Tensor, "b 1 h w"] | None = None,
+        statistics: Statistics = OF_THE_SCENE,
+    ) -> Tensor:
         """Scale each channel by a weight between 0 and 1."""
-        pooled = x.mean((2, 3)) if valid is None else x.float().sum((2, 3)) / valid.float().sum((2, 3)).clamp(min=1)
+        pooled = statistics.mean(self.key, x, valid)
         weight = torch.sigmoid(self.excite(F.relu(self.squeeze(pooled))))
         return x * weight[:, :, None, None].to(x.dtype)
 
@@ -70,15 +83,20 @@ class SqueezeExcitation(nn.Module):
 class Block(nn.Module):
     """Squeeze-excitation, then 3x3 convolution, GroupNorm, ReLU."""
 
-    def __init__(self, channels: int, reduction: int) -> None:
+    def __init__(self, channels: int, reduction: int, key: str) -> None:
         super().__init__()
-        self.attention = SqueezeExcitation(channels, reduction)
+        self.attention = SqueezeExcitation(channels, reduction, f"{key}.attention")
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm = GroupNorm(GROUPS, channels)
+        self.norm = GroupNorm(channels, f"{key}.norm")
 
-    def forward(self, x: Float[Tensor, "b c h w"], valid: Float[Tensor, "b 1 h w"] | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Float[Tensor, "b c h w"],
+        valid: Float[Tensor, "b 1 h w"] | None = None,
+        statistics: Statistics = OF_THE_SCENE,
+    ) -> Tensor:
         """Same shape out as in."""
-        return F.relu(self.norm(_keep(self.conv(self.attention(x, valid)), valid), valid))
+        return F.relu(self.norm(_keep(self.conv(self.attention(x, valid, statistics)), valid), valid, statistics))
 
 
 class FreeNet(SceneModel):
@@ -88,7 +106,7 @@ class FreeNet(SceneModel):
         bands: number of bands of the (standardised) scene.
         classes: number of classes.
         width: factor on all channel counts; 1.0 is the published network.
-        blocks: blocks in each of the four stages.
+        blocks: blocks in each of the four levels.
 
     Example:
         >>> sum(p.numel() for p in FreeNet(bands=103, classes=9).parameters())
@@ -99,55 +117,76 @@ class FreeNet(SceneModel):
 
     context = None
     reach = 45  # 38 by the kernels, and up to 7 more towards the top left by the upsampling
+    stride = 8
 
     def __init__(self, *, bands: int, classes: int, width: float = 1.0, blocks: Sequence[int] = (1, 1, 1, 1)) -> None:
         super().__init__(bands=bands, classes=classes)
         reduction = int(16 * width)
         if reduction < 4 or GROUPS % reduction:  # below a quarter the stem has fewer channels than groups
             raise ValueError(f"Got width={width}; need 1, 0.5 or 0.25.")
-        channels = [int(c * width) // GROUPS * GROUPS for c in (96, 128, 192, 256)]
-        inner = int(128 * width)
-        self.stem = nn.Conv2d(bands, channels[0], 3, padding=1)
-        self.stem_norm = GroupNorm(GROUPS, channels[0])
-        self.stages = nn.ModuleList(
-            nn.ModuleList(Block(c, reduction) for _ in range(n)) for c, n in zip(channels, blocks, strict=True)
+        self.channels = [int(c * width) // GROUPS * GROUPS for c in (96, 128, 192, 256)]
+        self.inner = int(128 * width)
+        self.blocks = tuple(blocks)
+        self.stem = nn.Conv2d(bands, self.channels[0], 3, padding=1)
+        self.stem_norm = GroupNorm(self.channels[0], "stem_norm")
+        self.levels = nn.ModuleList(
+            nn.ModuleList(Block(c, reduction, f"levels.{level}.{i}") for i in range(n))
+            for level, (c, n) in enumerate(zip(self.channels, blocks, strict=True))
         )
         self.downs = nn.ModuleList(
-            nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairwise(channels)
+            nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairwise(self.channels)
         )
-        self.laterals = nn.ModuleList(nn.Conv2d(c, inner, 1) for c in channels)
-        self.fuses = nn.ModuleList(nn.Conv2d(inner, inner, 3, padding=1) for _ in channels)
-        self.head = nn.Conv2d(inner, classes, 1)
+        self.laterals = nn.ModuleList(nn.Conv2d(c, self.inner, 1) for c in self.channels)
+        self.fuses = nn.ModuleList(nn.Conv2d(self.inner, self.inner, 3, padding=1) for _ in self.channels)
+        self.head = nn.Conv2d(self.inner, classes, 1)
 
-    def forward(
-        self, x: Float[Tensor, "b c h w"], valid: Bool[Tensor, "b h w"] | None = None
-    ) -> Float[Tensor, "b k h w"]:
-        """Scores before softmax."""
-        if x.shape[1] != self.bands:
-            raise ValueError(f"Got {x.shape[1]} bands, but this network was built for {self.bands}.")
-        masks = _pyramid(valid, len(self.stages), x.dtype)
-        x = F.relu(self.stem_norm(_keep(self.stem(_keep(x, masks[0])), masks[0]), masks[0]))
-        laterals = []
-        for level, stage in enumerate(self.stages):
-            if level:
-                x = _keep(F.relu(self.downs[level - 1](x)), masks[level])
-            for block in stage:  # type: ignore[attr-defined]
-                x = block(x, masks[level])
-            laterals.append(_keep(self.laterals[level](x), masks[level]))
-        x = _keep(self.fuses[-1](laterals[-1]), masks[-1])
-        for level in reversed(range(len(laterals) - 1)):
-            fine = laterals[level]
-            coarse = F.interpolate(x, scale_factor=2, mode="nearest")[..., : fine.shape[2], : fine.shape[3]]
-            x = _keep(self.fuses[level](_keep(fine + coarse, masks[level])), masks[level])
-        scores: Tensor = self.head(x)
-        return scores
+    def stages(self) -> tuple[Stage, ...]:
+        """Encoder, one stage a level, downwards; then the decoder, one stage a level, upwards."""
+        last = len(self.channels) - 1
+        down, up = [], []
+        for level, channels in enumerate(self.channels):
+            stride = 2**level
+            features = FeatureMap(f"features{level}", channels, stride, cheap=level == 0)
+            gives: tuple[FeatureMap, ...] = (features,)
+            if level < last:
+                gives = (features, FeatureMap(f"down{level + 1}", self.channels[level + 1], 2 * stride))
+            halo = stride * (self.blocks[level] + (level == 0) + (level < last))  # a pixel for each 3x3 kernel
+            down.append(
+                Stage((f"down{level}" if level else "scene",), gives, halo, stride, partial(self._encode, level))
+            )
+            name, width = (f"up{level}", self.inner) if level else ("scores", self.classes)
+            reads = (features.name, f"up{level + 1}") if level < last else (features.name,)
+            up.append(
+                Stage(reads, (FeatureMap(name, width, stride),), 2 * stride, stride, partial(self._decode, level))
+            )
+        return (*down, *reversed(up))
 
+    def _encode(
+        self, level: int, maps: Mapping[str, Tensor], masks: Masks, statistics: Statistics
+    ) -> dict[str, Tensor]:
+        valid = masks.at(2**level)
+        if level:
+            x = maps[f"down{level}"]
+        else:
+            x = F.relu(self.stem_norm(_keep(self.stem(_keep(maps["scene"], valid)), valid), valid, statistics))
+        for block in self.levels[level]:  # type: ignore[attr-defined]
+            x = block(x, valid, statistics)
+        if level == len(self.downs):
+            return {f"features{level}": x}
+        below = _keep(F.relu(self.downs[level](x)), masks.at(2 ** (level + 1)))
+        return {f"features{level}": x, f"down{level + 1}": below}
 
-def _pyramid(valid: Bool[Tensor, "b h w"] | None, levels: int, dtype: torch.dtype) -> list[Tensor] | list[None]:
-    """The data mask at strides 1, 2, 4, ...: the pixel under the centre of each strided kernel."""
-    if valid is None:
-        return [None] * levels
-    return [valid[:, None, :: 2**level, :: 2**level].to(dtype) for level in range(levels)]
+    def _decode(
+        self, level: int, maps: Mapping[str, Tensor], masks: Masks, statistics: Statistics
+    ) -> dict[str, Tensor]:
+        del statistics  # the decoder has no norm and no attention
+        valid = masks.at(2**level)
+        x = _keep(self.laterals[level](maps[f"features{level}"]), valid)
+        if level < len(self.downs):
+            coarse = F.interpolate(maps[f"up{level + 1}"], scale_factor=2, mode="nearest")
+            x = _keep(x + coarse[..., : x.shape[2], : x.shape[3]], valid)
+        x = _keep(self.fuses[level](x), valid)
+        return {f"up{level}": x} if level else {"scores": self.head(x)}
 
 
 def _keep(x: Tensor, valid: Tensor | None) -> Tensor:

@@ -1,0 +1,93 @@
+"""A scene that stays on disk: bands, grid and what its file says; pixels are read window by window.
+
+Dimension key: c bands, h rows, w columns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from patchfree.errors import SceneError
+from patchfree.io import HIDDEN, find_reader, hidden_pixels, physical_values
+from patchfree.io._reader import Description, Reader
+from patchfree.scene import Grid, Scene
+from patchfree.windows import Window
+
+
+@dataclass(frozen=True)
+class SceneSource:
+    """A scene on disk, and how to read it; a small value that can be sent to another process.
+
+    Attributes:
+        path: as for `open_scene`.
+        nodata: stored value that means "no data", in place of what the file says.
+        axes: order of the axes of a bare array.
+        mask: quality masks to leave out.
+    """
+
+    path: str
+    nodata: float | None = None
+    axes: str | None = None
+    mask: tuple[str, ...] = HIDDEN
+
+    @cached_property
+    def reader(self) -> Reader:
+        """The reader of its format."""
+        return find_reader(self.path, axes=self.axes)
+
+    @cached_property
+    def description(self) -> Description:
+        """What the file says of itself."""
+        found = self.reader.describe()
+        if self.nodata is None:
+            return found
+        return dataclasses.replace(found, nodata=(self.nodata,) * len(found.bands))
+
+    @property
+    def grid(self) -> Grid:
+        """Rows, columns, map position."""
+        return self.description.grid
+
+    def read(
+        self, window: Window | None, positions: Sequence[int]
+    ) -> tuple[Float32[np.ndarray, "c h w"], Bool[np.ndarray, "h w"]]:
+        """The bands at these zero-based positions in a window, and where all of them hold data (0 elsewhere)."""
+        values, missing = physical_values(self.reader, self.description, window)
+        values, holes = values[list(positions)], np.asarray(missing[list(positions)].any(0))
+        hidden = hidden_pixels(self.reader, self.mask, window)
+        if hidden is not None:
+            holes |= hidden
+        values[:, holes] = 0
+        return values, ~holes
+
+    def scene(self, positions: Sequence[int]) -> Scene:
+        """The whole scene in memory, with the bands at these positions.
+
+        Raises:
+            SceneError: no pixel holds data in all of them.
+        """
+        values, valid = self.read(None, positions)
+        if not valid.any():
+            raise SceneError(f"{self.path}: no pixel holds data in all {len(positions)} bands that the run needs.")
+        bands = self.description.bands.select(list(positions))
+        return Scene(Path(self.path).name, values, valid, bands, self.grid, self.description.notes, {})
+
+    def signature(self) -> dict[str, Any]:
+        """What tells this scene from another, without reading it: plain values for JSON."""
+        files = sorted(p for p in self._files() if p.is_file())
+        return dataclasses.asdict(self) | {
+            "files": [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files],
+            "shape": list(self.grid.shape),
+        }
+
+    def _files(self) -> list[Path]:
+        path = self.reader.path
+        return list(path.iterdir()) if path.is_dir() else list(path.parent.glob(f"{path.stem}*"))

@@ -1,0 +1,57 @@
+"""Windows over a raster: pure integer geometry.
+
+A raster is cut into cores that cover it once; each is read with a halo. Cores and halos start at multiples of the network's
+coarsest stride, so that every feature map of a window lies on the scene's own.
+"""
+
+from __future__ import annotations
+
+Window = tuple[slice, slice]
+"""Rows and columns, both with a start and a stop."""
+
+
+def cover(shape: tuple[int, int], size: int, *, align: int = 1) -> list[Window]:
+    """Cores that cover a raster once, row by row.
+
+    Args:
+        shape: rows and columns of the raster.
+        size: rows and columns of a core, a multiple of `align`; the last ones may be smaller.
+        align: cores start at multiples of this.
+
+    Example:
+        >>> [(r.start, r.stop, c.start, c.stop) for r, c in cover((5, 3), 4, align=2)]
+        [(0, 4, 0, 3), (4, 5, 0, 3)]
+    """
+    if size < 1 or size % align:
+        raise ValueError(f"Got size={size}; need a positive multiple of {align}.")
+    starts = [range(0, length, size) for length in shape]
+    return [
+        (slice(row, min(row + size, shape[0])), slice(col, min(col + size, shape[1])))
+        for row in starts[0]
+        for col in starts[1]
+    ]
+
+
+def expand(core: Window, halo: int, shape: tuple[int, int], *, align: int = 1) -> Window:
+    """A core with at least `halo` pixels around it, as far as the raster goes."""
+    wide = -(-halo // align) * align
+    rows, cols = (
+        slice(max(0, part.start - wide), min(length, part.stop + wide))
+        for part, length in zip(core, shape, strict=True)
+    )
+    return rows, cols
+
+
+def inside(core: Window, window: Window, *, stride: int = 1) -> Window:
+    """Where a core lies in its window, in pixels of a map of this stride."""
+    rows, cols = (
+        slice((part.start - around.start) // stride, -(-(part.stop - around.start) // stride))
+        for part, around in zip(core, window, strict=True)
+    )
+    return rows, cols
+
+
+def at_stride(window: Window, stride: int) -> Window:
+    """The window in pixels of a map of this stride."""
+    rows, cols = (slice(part.start // stride, -(-part.stop // stride)) for part in window)
+    return rows, cols
