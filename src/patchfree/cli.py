@@ -14,6 +14,7 @@ import typer
 from patchfree import __version__, show
 from patchfree.errors import ConfigError, PatchfreeError
 from patchfree.options import (
+    check_zarr,
     choose_split,
     chosen_controls,
     chosen_outputs,
@@ -255,7 +256,8 @@ def map_scene(
     scene: SceneArgument,
     out: Annotated[Path, typer.Option(help="GeoTIFF to write.")] = ...,  # type: ignore[assignment]
     probabilities: Annotated[
-        Path | None, typer.Option(help="Also write the probability of each class to this GeoTIFF.")
+        Path | None,
+        typer.Option(help="Also write the probability of each class: a GeoTIFF, or Zarr if the name ends in .zarr."),
     ] = None,
     uncertainty: Annotated[Path | None, typer.Option(help="Also write entropy and margin to this GeoTIFF.")] = None,
     nodata: Nodata = None,
@@ -274,6 +276,7 @@ def map_scene(
     for path in filter(None, (out, probabilities, uncertainty)):
         refuse_source(path, scene)
         check_writable(path.parent)
+    check_zarr(probabilities, others=(out, uncertainty))
     result = loaded.predict(open_given(scene, nodata, drop_bands, axes, mask), device=device)
     show.line(f"Map: {result.save_map(out)}")
     if probabilities:

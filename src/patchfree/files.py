@@ -6,10 +6,12 @@ import contextlib
 import json
 import math
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from patchfree.errors import ConfigError, OutputError
+from patchfree.errors import ConfigError, OutputError, PatchfreeError
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
@@ -35,6 +37,40 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
             f"{path} could not be written: {error.strerror or error}. {len(data)} bytes were needed; what was there "
             "before is untouched. Free some space or choose another place, and run the same command again."
         ) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new file or folder in the place of an old one, for what other libraries write.
+
+    Yields a name inside a temporary folder on the same disk; what was written there is moved into place when the block
+    ends without an error, and else removed.
+
+    Raises:
+        OutputError: the disk is full, or the place cannot be written.
+    """
+    folder = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        new = folder / path.name
+        yield new
+        if new.is_file():
+            with new.open("rb+") as file:
+                os.fsync(file.fileno())
+        if path.is_dir() and new.is_dir():  # a folder is not replaced by moving another one over it
+            path.replace(folder / "old")
+        new.replace(path)
+    except OSError as error:
+        if isinstance(error, PatchfreeError):
+            raise
+        raise OutputError(
+            f"{path} could not be written: {error.strerror or error}. What was there before is untouched. Free some space or "
+            "choose another place, and run the same command again."
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold

@@ -185,9 +185,22 @@ def refuse_source(out: Path, scene: str) -> None:
     """Never write a map over a file of the scene that it is made from."""
     source = Path(scene)
     beside = out.resolve().parent == source.resolve().parent and out.name.split(".")[0] == source.name.split(".")[0]
-    if out.is_dir():
+    if out.is_dir() and not (out.suffix.lower() == ".zarr" and (out / "zarr.json").is_file()):
         raise ConfigError(f"{out} is a folder; --out must be a file such as {out / 'map.tif'}.")
     if out.exists() and (beside or out.resolve() == source.resolve() or source.resolve() in out.resolve().parents):
         raise ConfigError(
             f"{out} belongs to the scene {scene} and would be overwritten. Choose another name with --out."
         )
+
+
+def check_zarr(probabilities: Path | None, *, others: Sequence[Path | None]) -> None:
+    """Refuse Zarr before the work is done where it cannot be written: only probabilities can."""
+    from patchfree.io.zarr_layers import is_zarr, need_zarr
+
+    wrong = [path for path in others if path is not None and is_zarr(path)]
+    if wrong:
+        raise ConfigError(
+            f"Got {wrong[0]}; only --probabilities can be written as Zarr. Choose a name such as map.tif."
+        )
+    if probabilities is not None and is_zarr(probabilities):
+        need_zarr(probabilities)

@@ -5,7 +5,7 @@ Dimension key: c bands, h rows, w columns, k classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,10 @@ from scipy.special import entr, softmax
 from torch import nn
 
 from patchfree.errors import SceneError
-from patchfree.io.geotiff import write_class_map, write_layers
+from patchfree.io import Window
+from patchfree.io.geotiff import strips, write_class_map, write_layers, write_layers_windows
+from patchfree.io.qgis import write_share_style
+from patchfree.io.zarr_layers import is_zarr, write_zarr
 from patchfree.labels import LandCover
 from patchfree.models._statistics import OF_THE_SCENE, Statistics
 from patchfree.scene import Grid, Scene
@@ -67,7 +70,8 @@ class Prediction:
         valid: where there is data.
         legend: the k classes.
         grid: rows, columns, map position.
-        tags: where the map comes from, written into files.
+        tags: where the map comes from, written into files; `statistics` says which statistics of a whole scene the network
+            used, "scene" (those of the mapped scene itself, unless stated otherwise) or "run" (those of the training scene).
     """
 
     probabilities: Float32[np.ndarray, "k h w"]
@@ -99,18 +103,43 @@ class Prediction:
         return np.where(self.valid, first - second, np.nan).astype(np.float32)
 
     def save_map(self, path: str | Path) -> Path:
-        """Write the class values as a GeoTIFF with colour table and class names; returns the path."""
-        return write_class_map(Path(path), self.values, self.legend, self.grid, tags=self.tags)
+        """Write the class values as a Cloud Optimized GeoTIFF with colour table and class names; returns the path.
+
+        Beside it stand the names for GDAL (`<name>.aux.xml`) and a style for QGIS (`.qml`).
+        """
+        return write_class_map(Path(path), self.values, self.legend, self.grid, tags=self._tags)
 
     def save_probabilities(self, path: str | Path) -> Path:
-        """Write one float band a class, NaN where there is no data; returns the path."""
-        layers = np.where(self.valid, self.probabilities, np.float32(np.nan))
-        return write_layers(Path(path), layers, [entry.name for entry in self.legend], self.grid, tags=self.tags)
+        """Write the probability of each class, NaN where there is no data; returns the path.
+
+        A name that ends in `.zarr` gives a Zarr store with the dimensions class, y and x (extra `zarr`), any other a Cloud
+        Optimized GeoTIFF with one float band a class.
+        """
+        path = Path(path)
+        if is_zarr(path):
+            return write_zarr(path, self._masked(), self.legend, self.grid, tags=self._tags)
+        names = [entry.name for entry in self.legend]
+        return write_layers_windows(path, self._masked(), names, self.grid, tags=self._tags)
 
     def save_uncertainty(self, path: str | Path) -> Path:
-        """Write two float bands, entropy and margin, NaN where there is no data; returns the path."""
-        layers = np.stack([self.entropy, self.margin])
-        return write_layers(Path(path), layers, ["entropy", "margin"], self.grid, tags=self.tags)
+        """Write two float bands, entropy and margin, NaN where there is no data; returns the path.
+
+        A Cloud Optimized GeoTIFF, and beside it a style for QGIS (`.qml`).
+        """
+        path = write_layers(
+            Path(path), np.stack([self.entropy, self.margin]), ["entropy", "margin"], self.grid, tags=self._tags
+        )
+        write_share_style(path)
+        return path
+
+    @property
+    def _tags(self) -> dict[str, str]:
+        return {"statistics": "scene"} | self.tags
+
+    def _masked(self) -> Iterator[tuple[Window, Float32[np.ndarray, "k _ _"]]]:
+        """Strips of the probabilities, NaN where there is no data."""
+        for window in strips(self.grid):
+            yield window, np.where(self.valid[window], self.probabilities[:, *window], np.float32(np.nan))
 
 
 def predict_scores(
