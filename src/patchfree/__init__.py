@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from patchfree.interop import from_xarray
     from patchfree.io import open_scene
     from patchfree.io.reference import read_labels
-    from patchfree.job import Progress
     from patchfree.labels import Labels, LandCover, make_labels
     from patchfree.predict import Prediction
+    from patchfree.progress import Progress
     from patchfree.recipes import Recipe, get_recipe
     from patchfree.run import Run, load_run
     from patchfree.scene import Bands, Grid, Scene
     from patchfree.split import Split, given_split, random_split
+    from patchfree.stream.mapping import map_scene
     from patchfree.training import Outputs, train
 
 __version__ = "0.1.0"
@@ -50,12 +51,13 @@ _HOMES = {
     "Bands": "scene",
     "Grid": "scene",
     "Scene": "scene",
+    "map_scene": "stream.mapping",
     "Split": "split",
     "block_split": "blocks",
     "given_split": "split",
     "random_split": "split",
     "Outputs": "training",
-    "Progress": "job",
+    "Progress": "progress",
     "train": "training",
 }
 
@@ -81,6 +83,7 @@ __all__ = [
     "indian_pines",
     "load_run",
     "make_labels",
+    "map_scene",
     "open_scene",
     "random_split",
     "read_labels",

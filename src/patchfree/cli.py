@@ -22,6 +22,7 @@ from patchfree.options import (
     labels_given,
     open_given,
     refuse_source,
+    source_given,
     without_classes,
 )
 
@@ -264,11 +265,34 @@ def map_scene(
     drop_bands: DropBands = "",
     axes: Axes = None,
     mask: Mask = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Memory that the prediction may add to the program, such as 2GB; larger scenes are mapped window by window, "
+            "with the same result.  [default: half of what is free]"
+        ),
+    ] = None,
+    statistics: Annotated[
+        str,
+        typer.Option(
+            help="Whole-scene statistics of the network: of this 'scene', or of the 'run' (a series of scenes)."
+        ),
+    ] = "scene",
+    workers: Annotated[int, typer.Option(min=0, help="Processes on this machine to share the work.")] = 0,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a dask scheduler whose workers share the work.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """Apply a trained run to a scene that has the same bands."""
+    """Apply a trained run to a scene of any size that has the same bands."""
     from patchfree.files import check_writable
     from patchfree.run import load_run
+    from patchfree.stream.budget import parse_bytes
+    from patchfree.stream.mapping import MapFiles
+    from patchfree.stream.mapping import map_scene as map_any
+
+    if statistics not in ("scene", "run"):
+        raise ConfigError(f"Got --statistics {statistics}; need scene or run.")
 
     if not run.is_dir() and (Path(scene) / "model.json").is_file():
         raise ConfigError(f"{scene} is a run and {run} is none: the run comes first, patchfree map RUN SCENE.")
@@ -277,12 +301,22 @@ def map_scene(
         refuse_source(path, scene)
         check_writable(path.parent)
     check_zarr(probabilities, others=(out, uncertainty))
-    result = loaded.predict(open_given(scene, nodata, drop_bands, axes, mask), device=device)
-    show.line(f"Map: {result.save_map(out)}")
-    if probabilities:
-        show.line(f"Probabilities: {result.save_probabilities(probabilities)}")
-    if uncertainty:
-        show.line(f"Uncertainty: {result.save_uncertainty(uncertainty)}")
+    with show.progress() as tell:
+        map_any(
+            loaded,
+            source_given(scene, nodata, drop_bands, axes, mask),
+            MapFiles(out, probabilities, uncertainty),
+            memory=None if memory is None else parse_bytes(memory),
+            statistics=statistics,  # type: ignore[arg-type]
+            workers=workers,
+            scheduler=scheduler,
+            device=device,
+            progress=lambda state: tell("", state),
+        )
+    written = {"Map": out, "Probabilities": probabilities, "Uncertainty": uncertainty}
+    for title, file in written.items():
+        if file:
+            show.line(f"{title}: {file}")
 
 
 @app.command()

@@ -11,8 +11,8 @@ from jaxtyping import Float64
 
 from patchfree.blocks import block_split
 from patchfree.errors import MissingExtra
-from patchfree.job import Progress
 from patchfree.labels import Labels, make_labels
+from patchfree.progress import Progress
 from patchfree.recipes import Recipe
 from patchfree.run import Run
 from patchfree.scene import Bands, Grid, Scene, make_scene

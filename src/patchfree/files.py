@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from patchfree.errors import ConfigError, OutputError, PatchfreeError
+from filelock import FileLock, Timeout
+
+from patchfree.errors import ConfigError, OutputError, PatchfreeError, RunError
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
@@ -103,3 +105,27 @@ def check_writable(folder: Path) -> None:
         raise ConfigError(
             f"Nothing can be written to {folder}: {error.strerror or error}. Choose another place with --out."
         ) from error
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder; the lock ends with the process, however that ends.
+
+    Raises:
+        RunError: another process is at work in it.
+        ConfigError: nothing can be written there.
+    """
+    check_writable(folder)
+    path = folder / ".lock"
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(
+            f"Another patchfree is at work in {folder}. Wait until it has finished, or choose another --out."
+        ) from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()

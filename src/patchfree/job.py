@@ -32,6 +32,7 @@ from patchfree.labels import Labels, LandCover
 from patchfree.models import MODELS, trained_model
 from patchfree.models._statistics import Recording
 from patchfree.predict import Prediction, Standardisation, predict_scores, probabilities
+from patchfree.progress import Progress
 from patchfree.recipes import Recipe
 from patchfree.run import Run, read_tensors
 from patchfree.scene import Scene
@@ -41,25 +42,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHECKPOINT_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a job is: shown by the command line, or by whoever calls `train`.
-
-    Attributes:
-        phase: what is being done.
-        done: steps done of this phase.
-        total: steps of this phase.
-        loss: training loss of the last step.
-        validation_accuracy: last measured, 0..1.
-    """
-
-    phase: str
-    done: int
-    total: int
-    loss: float | None = None
-    validation_accuracy: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from patchfree.errors import ConfigError
 
 if TYPE_CHECKING:
+    from patchfree.io.source import SceneSource
     from patchfree.labels import Labels
     from patchfree.recipes import Recipe
     from patchfree.scene import Scene
@@ -24,6 +25,14 @@ def open_given(path: str, nodata: float | None, drop_bands: str, axes: str | Non
     from patchfree.io import HIDDEN, open_scene
 
     return open_scene(path, nodata=nodata, drop_bands=_band_list(drop_bands), axes=axes, mask=_mask_names(mask, HIDDEN))
+
+
+def source_given(path: str, nodata: float | None, drop_bands: str, axes: str | None, mask: str | None) -> SceneSource:
+    """The scene as it lies on disk, to be read as the options say."""
+    from patchfree.io import HIDDEN
+    from patchfree.io.source import SceneSource
+
+    return SceneSource(path, nodata, axes, _mask_names(mask, HIDDEN), tuple(_band_list(drop_bands)))
 
 
 def _mask_names(text: str | None, default: tuple[str, ...]) -> tuple[str, ...]:

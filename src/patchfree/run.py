@@ -18,7 +18,7 @@ import numpy as np
 import rasterio
 import safetensors
 import safetensors.torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 from rasterio.errors import NotGeoreferencedWarning
 from torch import Tensor
 
@@ -31,7 +31,7 @@ from patchfree.models._statistics import Recorded, Recording, Statistics
 from patchfree.predict import Prediction, Standardisation, predict_scores, probabilities
 from patchfree.scene import Bands, Scene
 
-FORMAT = 1
+FORMAT = 2
 FARTHEST_MEAN = 20.0  # standard deviations of a band; a scene of other units is hundreds away
 UNFINISHED = ".unfinished"
 
@@ -88,7 +88,7 @@ class Run:
             RunError: the run has no statistics.
         """
         scene = scene.matching(self.bands)
-        self._check_magnitude(scene)
+        self.check_magnitude(scene.values[:, scene.valid].mean(1, dtype=np.float64), scene.name)
         where = choose_device(device)
         network = trained_model(self.model, self.weights, bands=len(self.bands), classes=len(self.legend), device=where)
         values, source = self.standardisation.apply(scene), self.statistics_source(statistics)
@@ -114,14 +114,17 @@ class Run:
             )
         return Recorded(self.statistics)
 
-    def _check_magnitude(self, scene: Scene) -> None:
-        """Refuse a scene in other units: reflectance 0..1 and 0..10000 look alike to nobody but a program."""
+    def check_magnitude(self, theirs: Float64[np.ndarray, " c"], name: str) -> None:
+        """Refuse a scene in other units, by the means of its bands: 0..1 and 0..10000 look alike to a network.
+
+        Raises:
+            SceneError: the means are far from those of the training scene.
+        """
         mean, std = np.asarray(self.standardisation.mean), np.asarray(self.standardisation.std)
-        theirs = scene.values[:, scene.valid].mean(1, dtype=np.float64)
         away = float(np.median(np.abs(theirs - mean) / std))
         if away > FARTHEST_MEAN:
             raise SceneError(
-                f"{scene.name} has a mean value of {theirs.mean():.4g}, the training scene had {mean.mean():.4g}: {away:.0f} standard "
+                f"{name} has a mean value of {theirs.mean():.4g}, the training scene had {mean.mean():.4g}: {away:.0f} standard "
                 "deviations apart, so the two are probably in other units. Give both the same scale (in an ENVI header: "
                 "reflectance scale factor), or train a run on this scene."
             )

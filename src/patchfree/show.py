@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from patchfree.job import Progress
+    from patchfree.progress import Progress
     from patchfree.run import Run
     from patchfree.scene import Scene
 

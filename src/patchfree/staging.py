@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from patchfree.errors import ConfigError, RunError
 from patchfree.files import check_writable, write_json
@@ -39,30 +35,6 @@ def finished_run(folder: Path, request: dict[str, Any], *, overwrite: bool) -> R
     raise RunError(
         f"{folder} holds a finished run with {_difference(there, request)}. Choose another --out, or pass --overwrite."
     )
-
-
-@contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a run folder; the lock ends with the process, however that ends.
-
-    Raises:
-        RunError: another process is at work in it.
-        ConfigError: nothing can be written there.
-    """
-    check_writable(folder)
-    path = folder / ".lock"
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunError(
-            f"Another patchfree is at work in {folder}. Wait until it has finished, or choose another --out."
-        ) from None
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        lock.release()
 
 
 def stage(folder: Path, request: dict[str, Any], *, overwrite: bool) -> Path:

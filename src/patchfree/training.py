@@ -13,15 +13,16 @@ import numpy as np
 from patchfree.blocks import block_split
 from patchfree.device import choose_device
 from patchfree.errors import ConfigError, LabelError, RunError, SceneError, SplitError
-from patchfree.files import write_json
+from patchfree.files import exclusive, write_json
 from patchfree.io.geotiff import write_class_map
-from patchfree.job import Job, Progress, Result, Work
+from patchfree.job import Job, Result, Work
 from patchfree.labels import Labels, LandCover
+from patchfree.progress import Progress
 from patchfree.recipes import Recipe, get_recipe
 from patchfree.run import Run
 from patchfree.scene import Scene
 from patchfree.split import Split
-from patchfree.staging import abandon, exclusive, finished_run, publish, stage
+from patchfree.staging import abandon, finished_run, publish, stage
 
 SPLIT_LEGEND = (
     LandCover(1, "training", (0, 114, 178)),

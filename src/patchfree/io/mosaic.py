@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,8 @@ class Mosaic(Reader):
             f"{self.path} lists {entry}, which is not there; looked in {', '.join(sorted({str(r.parent) for r in roots}))}."
         )
 
-    def _place(self) -> tuple[Description, list[tuple[Path, int, int, Grid]]]:
+    @cached_property
+    def _placed(self) -> tuple[Description, list[tuple[Path, int, int, Grid]]]:
         """The description of the whole, and row and column of each tile in it."""
         tiles = [(path, Gdal(path).describe()) for path in self._tiles()]
         first_path, first = tiles[0]
@@ -123,34 +125,44 @@ class Mosaic(Reader):
 
     def describe(self) -> Description:
         """Read the metadata of every tile."""
-        return self._place()[0]
+        return self._placed[0]
 
     def read(self, window: Window | None = None) -> Shaped[np.ndarray, "c h w"]:
         """The stored numbers; nodata in holes. Where tiles overlap, the last one with data counts."""
-        whole, tiles = self._place()
+        whole, tiles = self._placed
         rows, cols = window or (slice(0, whole.grid.height), slice(0, whole.grid.width))
         nodata = whole.nodata or (None,) * len(whole.bands)
         fill = np.array([0 if v is None else v for v in nodata], whole.dtype)[:, None, None]
         values = np.tile(fill, (1, rows.stop - rows.start, cols.stop - cols.start))
         for path, row, col, grid in tiles:
-            above, below = max(row, rows.start), min(row + grid.height, rows.stop)
-            left, right = max(col, cols.start), min(col + grid.width, cols.stop)
-            if above < below and left < right:
-                tile, cut = Gdal(path), (slice(above - row, below - row), slice(left - col, right - col))
-                part, masked = tile.read(cut), tile.outside(cut)
+            cut, target = _overlap(row, col, grid, rows, cols)
+            if cut is not None:
+                part, masked = Gdal(path).read(cut), Gdal(path).outside(cut)
                 data = ~_empty(part, nodata) if masked is None else ~(_empty(part, nodata) | masked)
-                target = values[:, above - rows.start : below - rows.start, left - cols.start : right - cols.start]
-                np.copyto(target, part, where=data)
+                np.copyto(values[:, *target], part, where=data)
         return values
 
     def outside(self, window: Window | None = None) -> Bool[np.ndarray, "h w"]:
         """True between the tiles, and where the tiles' own masks say that there is nothing."""
-        whole, tiles = self._place()
-        outside = np.ones(whole.grid.shape, bool)
+        whole, tiles = self._placed
+        rows, cols = window or (slice(0, whole.grid.height), slice(0, whole.grid.width))
+        outside = np.ones((rows.stop - rows.start, cols.stop - cols.start), bool)
         for path, row, col, grid in tiles:
-            masked = Gdal(path).outside()
-            outside[row : row + grid.height, col : col + grid.width] &= False if masked is None else masked
-        return outside if window is None else outside[window]
+            cut, target = _overlap(row, col, grid, rows, cols)
+            if cut is not None:
+                masked = Gdal(path).outside(cut)
+                outside[target] &= False if masked is None else masked
+        return outside
+
+
+def _overlap(row: int, col: int, grid: Grid, rows: slice, cols: slice) -> tuple[Window | None, Window]:
+    """What a tile and a window share: as pixels of the tile (None if nothing), and of the window."""
+    above, below = max(row, rows.start), min(row + grid.height, rows.stop)
+    left, right = max(col, cols.start), min(col + grid.width, cols.stop)
+    target = slice(above - rows.start, below - rows.start), slice(left - cols.start, right - cols.start)
+    if above >= below or left >= right:
+        return None, target
+    return (slice(above - row, below - row), slice(left - col, right - col)), target
 
 
 def _coding(tile: Description) -> str:

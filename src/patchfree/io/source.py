@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float32
 from patchfree.errors import SceneError
 from patchfree.io import HIDDEN, find_reader, hidden_pixels, physical_values
 from patchfree.io._reader import Description, Reader
-from patchfree.scene import Grid, Scene
+from patchfree.scene import Bands, Grid, Scene
 from patchfree.windows import Window
 
 
@@ -31,12 +31,14 @@ class SceneSource:
         nodata: stored value that means "no data", in place of what the file says.
         axes: order of the axes of a bare array.
         mask: quality masks to leave out.
+        drop_bands: one-based numbers of bands to leave out, beside those that the file flags as bad.
     """
 
     path: str
     nodata: float | None = None
     axes: str | None = None
     mask: tuple[str, ...] = HIDDEN
+    drop_bands: tuple[int, ...] = ()
 
     @cached_property
     def reader(self) -> Reader:
@@ -55,6 +57,17 @@ class SceneSource:
     def grid(self) -> Grid:
         """Rows, columns, map position."""
         return self.description.grid
+
+    def positions(self, wanted: Bands) -> list[int]:
+        """Where these bands stand in the file, matched by wavelength, or by number if one side has none.
+
+        Raises:
+            BandMismatch: the file lacks a band, or flags it as bad.
+        """
+        left_out = {*self.description.bad_bands, *self.drop_bands}
+        whole = self.description.bands
+        usable = [i for i, number in enumerate(whole.numbers) if number not in left_out]
+        return [usable[i] for i in whole.select(usable).positions_of(wanted)]
 
     def read(
         self, window: Window | None, positions: Sequence[int]

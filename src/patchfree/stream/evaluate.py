@@ -13,7 +13,7 @@ Dimension key: c channels, h rows, w columns, k classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Shaped
 from torch import Tensor
 
 from patchfree.device import choose_device
@@ -29,13 +29,15 @@ from patchfree.io.source import SceneSource
 from patchfree.models import SceneModel, trained_model
 from patchfree.models._contract import FeatureMap, Masks, Stage
 from patchfree.models._statistics import Gathering, Part, Recorded, Statistics, Unknown, merge
+from patchfree.predict import Prediction, probabilities
 from patchfree.run import Run
+from patchfree.scene import Grid
 from patchfree.stream.journal import Journal
 from patchfree.stream.maps import MapFile
 from patchfree.windows import Window, at_stride, cover, expand, inside
 
-Finish = Callable[[Float32[np.ndarray, "k h w"], Bool[np.ndarray, "h w"]], dict[str, np.ndarray]]
-Runner = Callable[[Callable[[int], "Part | None"], list[int]], Iterable[tuple[int, "Part | None"]]]
+Runner = Callable[["Work", list[int]], Iterable[tuple[int, "Part | None"]]]
+"""Computes the windows of a pass, and gives their numbers and results in any order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,7 @@ class Evaluation:
         folder: where feature maps and outputs are kept; shared by all who compute.
         size: rows and columns of a window's own pixels, a multiple of the network's stride.
         statistics: "scene" gathers the whole-scene statistics of this scene; "run" takes those of the training scene.
-        outputs: layers to write, by name: how many numbers a pixel, and their type.
+        outputs: what to write: "map" (class values), "probabilities", "uncertainty" (entropy and margin), "scores".
         device: where to compute.
     """
 
@@ -57,7 +59,7 @@ class Evaluation:
     folder: Path
     size: int
     statistics: Literal["scene", "run"]
-    outputs: Mapping[str, tuple[int, str]]
+    outputs: tuple[str, ...] = ("map",)
     device: str = "cpu"
 
     @cached_property
@@ -75,7 +77,7 @@ class Evaluation:
     @cached_property
     def positions(self) -> list[int]:
         """The run's bands among the scene's."""
-        return self.source.description.bands.positions_of(self.run.bands)
+        return self.source.positions(self.run.bands)
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -106,13 +108,40 @@ class Evaluation:
 
     def output(self, name: str) -> MapFile:
         """The file of an output."""
-        count, dtype = self.outputs[name]
+        k = len(self.run.legend)
+        wide = max(entry.value for entry in self.run.legend) > 255
+        count, dtype = {
+            "map": (1, "uint16" if wide else "uint8"),
+            "probabilities": (k, "float32"),
+            "uncertainty": (2, "float32"),
+            "scores": (k, "float32"),
+        }[name]
         return MapFile(self.folder / f"{name}.out", (*self.source.grid.shape, count), dtype)
 
     @cached_property
     def data(self) -> MapFile:
         """The file that says where there is data."""
         return MapFile(self.folder / "valid.map", (*self.source.grid.shape, 1), "uint8")
+
+    def finish(
+        self, scores: Float32[np.ndarray, "k h w"], valid: Bool[np.ndarray, "h w"]
+    ) -> dict[str, Shaped[np.ndarray, "h w _"]]:
+        """From the scores of a window to its part of each output."""
+        run = self.run
+        chances = probabilities(
+            scores, valid, offsets=run.offsets, temperature=run.temperature, untrained=run.untrained
+        )
+        found = Prediction(chances, valid, run.legend, Grid(*valid.shape))
+        layers = {}
+        if "map" in self.outputs:
+            layers["map"] = found.values[..., None]
+        if "probabilities" in self.outputs:
+            layers["probabilities"] = np.where(valid, chances, np.float32(np.nan)).transpose(1, 2, 0)
+        if "uncertainty" in self.outputs:
+            layers["uncertainty"] = np.stack([found.entropy, found.margin], -1)
+        if "scores" in self.outputs:
+            layers["scores"] = scores.transpose(1, 2, 0)
+        return layers
 
     def __getstate__(self) -> dict[str, object]:
         """What is sent to another process: the network is built there."""
@@ -121,7 +150,6 @@ class Evaluation:
 
 def evaluate(
     job: Evaluation,
-    finish: Finish,
     *,
     run_all: Runner,
     journal: Journal,
@@ -131,7 +159,6 @@ def evaluate(
 
     Args:
         job: what to do.
-        finish: from scores and data mask of a window to its part of each output.
         run_all: computes all windows of a pass, and gives their results in any order.
         journal: what is finished already.
         tell: called with windows done and windows in all; the latter is an estimate until the last pass.
@@ -153,7 +180,7 @@ def evaluate(
             parts: dict[int, Part | None] = dict(journal.read(number, turn))
             todo = [i for i in range(len(job.cores)) if i not in parts]
             done += len(parts)
-            work = Work(job, finish, number, known, first=number == 0 and turn == 0)
+            work = Work(job, number, known, first=number == 0 and turn == 0)
             for index, part in run_all(work, todo):
                 journal.add(number, turn, index, part)
                 parts[index] = part
@@ -169,28 +196,42 @@ def evaluate(
             job.file(made).remove()
 
 
+Loaded = tuple[dict[str, Shaped[np.ndarray, "c h w"]], Bool[np.ndarray, "h w"]]
+
+
 @dataclass(frozen=True, eq=False)
 class Work:
-    """One pass: called with the number of a window, computes it, and gives its part of a statistic, or None."""
+    """One pass over the windows.
+
+    Attributes:
+        job: the whole evaluation.
+        number: of the stage.
+        known: the statistics that are known.
+        first: True for the very first pass, which finds out where there is data.
+    """
 
     job: Evaluation
-    finish: Finish
     number: int
     known: Mapping[str, Tensor]
     first: bool
 
-    @torch.inference_mode()
     def __call__(self, index: int) -> Part | None:
-        """Compute a window."""
+        """Read a window and compute it."""
+        return self.compute(index, self.load(index))
+
+    @torch.inference_mode()
+    def compute(self, index: int, loaded: Loaded) -> Part | None:
+        """Compute a window: its part of a statistic, or None when its maps are written or it holds no data."""
         job, core = self.job, self.job.cores[index]
-        chain = job.chain(self.number)
+        chain, window, (arrays, valid) = job.chain(self.number), self._window(core), loaded
         stage = chain[-1]
-        halo = sum(part.halo for part in chain)
-        window = expand(core, halo, job.source.grid.shape, align=job.model.stride)
-        maps, valid = self._inputs(chain, window, core)
         if not valid[inside(core, window)].any():
             return None
         device = next(job.model.parameters()).device
+        maps = {
+            name: torch.from_numpy(array)[None].to(device).contiguous(memory_format=torch.channels_last)
+            for name, array in arrays.items()
+        }
         masks = Masks(None if valid.all() else torch.from_numpy(valid)[None].to(device), torch.float32)
         try:
             for part in chain:
@@ -207,39 +248,33 @@ class Work:
                 job.file(made).write(at_stride(core, made.stride), values.permute(1, 2, 0).cpu().numpy())
         return None
 
-    def _inputs(
-        self, chain: tuple[Stage, ...], window: Window, core: Window
-    ) -> tuple[dict[str, Tensor], Bool[np.ndarray, "h w"]]:
-        """The maps that the chain reads, and where there is data."""
-        job = self.job
-        device = next(job.model.parameters()).device
+    def _window(self, core: Window) -> Window:
+        halo = sum(stage.halo for stage in self.job.chain(self.number))
+        return expand(core, halo, self.job.source.grid.shape, align=self.job.model.stride)
+
+    def load(self, index: int) -> Loaded:
+        """The maps that a window reads, and where there is data in it."""
+        job, core = self.job, self.job.cores[index]
+        chain, window = job.chain(self.number), self._window(core)
         made_here = {made.name for stage in chain for made in stage.gives}
         files = {made.name: made for stage in job.stages for made in stage.gives}
-        maps: dict[str, Tensor] = {}
+        maps: dict[str, Shaped[np.ndarray, "c h w"]] = {}
         if "scene" in {name for stage in chain for name in stage.reads}:
             values, valid = job.source.read(window, job.positions)
             if self.first:
                 job.data.write(core, valid[inside(core, window)][..., None])
-            values = job.run.standardisation.apply_to(values, valid)
-            maps["scene"] = torch.from_numpy(values)[None].to(device).contiguous(memory_format=torch.channels_last)
+            maps["scene"] = job.run.standardisation.apply_to(values, valid)
         else:
             valid = job.data.read(window)[..., 0].astype(bool)
         for name in {name for stage in chain for name in stage.reads} - {"scene"} - made_here:
-            stored = job.file(files[name]).read(at_stride(window, files[name].stride))
-            maps[name] = torch.from_numpy(stored)[None].permute(0, 3, 1, 2).to(device)
+            maps[name] = job.file(files[name]).read(at_stride(window, files[name].stride)).transpose(2, 0, 1)
         return maps, valid
 
     def _finish(self, scores: Tensor, valid: Bool[np.ndarray, "h w"], core: Window, window: Window) -> None:
         own = inside(core, window)
-        layers = self.finish(scores[0, :, *own].float().cpu().contiguous().numpy(), valid[own])
+        layers = self.job.finish(scores[0, :, *own].float().cpu().contiguous().numpy(), valid[own])
         for name, values in layers.items():
             self.job.output(name).write(core, values)
-
-
-def one_by_one(work: Callable[[int], Part | None], todo: list[int]) -> Iterator[tuple[int, Part | None]]:
-    """Compute the windows in this process."""
-    for index in todo:
-        yield index, work(index)
 
 
 def _passes(job: Evaluation) -> int:

@@ -1,0 +1,84 @@
+"""How much memory a prediction takes, and the windows that keep within a budget."""
+
+from __future__ import annotations
+
+import os
+
+from patchfree.errors import ConfigError
+from patchfree.models import SceneModel
+
+FIXED_BYTES = 250_000_000  # libraries, work space of the convolutions, GDAL's cache; measured (docs/benchmarks.md)
+LARGEST_WINDOW = 256
+"""Larger windows were slower: their feature maps leave the processor's caches (docs/benchmarks.md)."""
+SMALLEST_WINDOW = 32
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes from "2GB", "500 MB" or "2e9".
+
+    Raises:
+        ConfigError: it is no amount of memory.
+
+    Example:
+        >>> parse_bytes("1.5 GB")
+        1500000000
+    """
+    number = text.strip().upper()
+    unit = number.lstrip("0123456789.E+-").strip()
+    try:
+        found = float(number.removesuffix(unit)) * UNITS[unit]
+        if not 0 < found < float("inf"):
+            raise ValueError
+    except (KeyError, ValueError):
+        raise ConfigError(f"Got --memory {text!r}; need an amount of memory such as 2GB or 500MB.") from None
+    return int(found)
+
+
+def pixel_bytes(model: SceneModel) -> int:
+    """Memory a pixel while a stage of the network runs: bands as they are read, and feature maps at their widest."""
+    widest = max(made.channels for stage in model.stages() for made in stage.gives if made.stride == 1)
+    inner = max((made.channels for stage in model.stages() for made in stage.gives if made.stride == 2), default=0)
+    return 4 * (5 * model.bands + 5 * max(widest, inner))
+
+
+def whole_bytes(model: SceneModel, shape: tuple[int, int]) -> int:
+    """Memory that it takes to predict a scene in one piece."""
+    return FIXED_BYTES + shape[0] * shape[1] * (pixel_bytes(model) + 4 * 4 * model.classes)
+
+
+def windows_at_once(model: SceneModel, memory: int, most: int) -> tuple[int, int]:
+    """How many windows to compute at a time, and their rows and columns, so that they keep within a budget.
+
+    Large windows come first, since their halo costs less; then many at a time.
+
+    Args:
+        model: the network.
+        memory: bytes for all together.
+        most: windows at a time that there may be.
+
+    Raises:
+        ConfigError: the smallest windows take more.
+    """
+    size = LARGEST_WINDOW
+    while size >= SMALLEST_WINDOW:
+        if _need(model, size, 1) <= memory:
+            return max(n for n in range(1, most + 1) if _need(model, size, n) <= memory), size
+        size //= 2
+    raise ConfigError(
+        f"Got --memory {memory / 1e6:,.0f} MB; the smallest that works for this network and scene is "
+        f"--memory {-(-_need(model, SMALLEST_WINDOW, 1) // 10**6)}MB."
+    )
+
+
+def free_memory() -> int:
+    """Half of the memory that the machine has to spare; 2 GB where it does not tell."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (ValueError, OSError, AttributeError):
+        return 2 * 10**9
+
+
+def _need(model: SceneModel, size: int, count: int) -> int:
+    halo = max(stage.halo for stage in model.stages()) + model.stride
+    return FIXED_BYTES + count * (size + 2 * halo) ** 2 * pixel_bytes(model)

@@ -1,0 +1,214 @@
+"""Map a scene on disk with a trained run, whatever its size: in one piece if it fits into memory, else window by window."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import rasterio
+import torch
+from jaxtyping import Shaped
+
+from patchfree.device import choose_device
+from patchfree.errors import ConfigError, SceneError
+from patchfree.files import exclusive, write_json
+from patchfree.io.geotiff import strips, write_class_map_windows, write_layers_windows
+from patchfree.io.qgis import write_share_style
+from patchfree.io.source import SceneSource
+from patchfree.io.zarr_layers import is_zarr, write_zarr
+from patchfree.models import MODELS, SceneModel
+from patchfree.progress import Progress
+from patchfree.run import Run
+from patchfree.stream.budget import free_memory, whole_bytes, windows_at_once
+from patchfree.stream.evaluate import Evaluation, evaluate
+from patchfree.stream.journal import Journal
+from patchfree.stream.runners import InThreads, OnDask, dask_client
+from patchfree.windows import Window
+
+GDAL_CACHE_BYTES = 64_000_000  # in place of a twentieth of the machine's memory
+PROBES = 9  # windows whose values are compared with the training scene's
+
+
+@dataclass(frozen=True)
+class MapFiles:
+    """What to write: the map, and if a path is given the probabilities (GeoTIFF or Zarr) and the uncertainty."""
+
+    out: Path
+    probabilities: Path | None = None
+    uncertainty: Path | None = None
+
+
+def map_scene(
+    run: Run,
+    scene: str | Path | SceneSource,
+    files: MapFiles | str | Path,
+    *,
+    memory: int | None = None,
+    statistics: Literal["scene", "run"] = "scene",
+    workers: int = 0,
+    scheduler: str | None = None,
+    device: str = "auto",
+    progress: Callable[[Progress], None] | None = None,
+) -> dict[str, Any]:
+    """Map a scene of any size; the map is that of the whole scene in one piece.
+
+    A scene that does not fit into the memory is mapped window by window. Whole-scene statistics of the network are
+    gathered exactly, over all windows, before they are used (`patchfree.stream.evaluate`). What is finished is kept beside
+    the map until the map is whole: the same call goes on after an interruption.
+
+    Args:
+        run: the trained run.
+        scene: path of the scene, or a `SceneSource` to say how to read it.
+        files: the map to write, or all files to write.
+        memory: bytes that the prediction may add to the program; None for half of what the machine has to spare.
+        statistics: "scene" for the whole-scene statistics of this scene, "run" for those of the training scene.
+        workers: processes on this machine to share the work (dask), each with its part of the memory; 0 for this process.
+        scheduler: address of a dask scheduler, whose workers see the same files under the same paths.
+        device: auto, cpu, cuda or cuda:N.
+        progress: called as the job goes on.
+
+    Returns:
+        How it was done: `windows`, `window_px`, and `share_waiting`: of the time, for windows to be read.
+
+    Raises:
+        BandMismatch, SceneError: the scene cannot be mapped with this run.
+        ConfigError: the memory is too small for the smallest window.
+        RunError: another process writes this map, no scheduler answers, or workers die again and again.
+        OutputError: the disk is full.
+    """
+    source = scene if isinstance(scene, SceneSource) else SceneSource(str(scene))
+    files = files if isinstance(files, MapFiles) else MapFiles(Path(files))
+    if workers < 0 or (workers and scheduler is not None):
+        raise ConfigError(f"Got workers={workers} and scheduler={scheduler}; give one of them.")
+    tell = progress or (lambda _: None)
+    run.statistics_source(statistics)  # refuse early
+    where = str(choose_device(device))
+    positions = source.positions(run.bands)
+    with torch.device("meta"):
+        model = MODELS[run.model](bands=len(run.bands), classes=len(run.legend))
+    budget = free_memory() if memory is None else memory
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
+        if not workers and scheduler is None and whole_bytes(model, source.grid.shape) <= budget:
+            _in_one_piece(run, source, positions, files, statistics, device, tell)
+            return {"windows": 1, "window_px": max(source.grid.shape), "share_waiting": None}
+        _check_magnitude(run, source, positions)
+        return _in_windows(run, source, files, model, budget, statistics, workers, scheduler, where, tell)
+
+
+def _in_one_piece(
+    run: Run,
+    source: SceneSource,
+    positions: list[int],
+    files: MapFiles,
+    statistics: Literal["scene", "run"],
+    device: str,
+    tell: Callable[[Progress], None],
+) -> None:
+    tell(Progress("map", 0, 1))
+    found = run.predict(source.scene(positions), device=device, statistics=statistics)
+    if files.probabilities:
+        found.save_probabilities(files.probabilities)
+    if files.uncertainty:
+        found.save_uncertainty(files.uncertainty)
+    found.save_map(files.out)
+    tell(Progress("map", 1, 1))
+
+
+def _in_windows(
+    run: Run,
+    source: SceneSource,
+    files: MapFiles,
+    model: SceneModel,
+    memory: int,
+    statistics: Literal["scene", "run"],
+    workers: int,
+    scheduler: str | None,
+    device: str,
+    tell: Callable[[Progress], None],
+) -> dict[str, Any]:
+    folder = files.out.with_name(f".{files.out.name}.unfinished")
+    wanted = {"map": files.out, "probabilities": files.probabilities, "uncertainty": files.uncertainty}
+    outputs = tuple(name for name, path in wanted.items() if path is not None)
+    spread = workers > 0 or scheduler is not None
+    most = 1 if spread or device != "cpu" else torch.get_num_threads()
+    at_once, size = windows_at_once(model, memory // max(1, workers), most)
+    job = Evaluation(run, source, folder, size, statistics, outputs, device)
+    with exclusive(folder), ExitStack() as open_:
+        _begin(folder, job)
+        client = open_.enter_context(dask_client(scheduler, workers)) if spread else None
+        runner = InThreads(at_once) if client is None else OnDask(client, job)
+        evaluate(job, run_all=runner, journal=Journal(folder), tell=lambda done, of: tell(Progress("map", done, of)))
+        _check_data(job)
+        _write(job, files, {"model_hash": run.model_hash, "statistics": statistics})
+        shutil.rmtree(folder)
+    waited = runner.waited if isinstance(runner, InThreads) else None
+    return {"windows": len(job.cores), "window_px": size, "share_waiting": waited}
+
+
+def _begin(folder: Path, job: Evaluation) -> None:
+    """Keep what an interrupted call of the same job has left there, and nothing else."""
+    request = {
+        "run": job.run.model_hash,
+        "scene": job.source.signature(),
+        "size": job.size,
+        "statistics": job.statistics,
+        "outputs": list(job.outputs),
+        "torch": torch.__version__,
+    }
+    path = folder / "request.json"
+    if path.is_file() and json.loads(path.read_text()) == json.loads(json.dumps(request)):
+        return
+    for old in folder.iterdir():
+        if old.name != ".lock":
+            old.unlink()
+    write_json(path, request)
+
+
+def _check_data(job: Evaluation) -> None:
+    if not any(job.data.read(window).any() for window in strips(job.source.grid)):
+        raise SceneError(
+            f"{job.source.path}: no pixel holds data in all {len(job.run.bands)} bands that the run needs. Check nodata and masks "
+            "with `patchfree info`."
+        )
+
+
+def _write(job: Evaluation, files: MapFiles, tags: dict[str, str]) -> None:
+    """The map last: when it is there, everything is."""
+
+    def layers(name: str) -> Iterator[tuple[Window, Shaped[np.ndarray, "c _ _"]]]:
+        for window in strips(job.source.grid):
+            yield window, job.output(name).read(window).transpose(2, 0, 1)
+
+    legend, grid = job.run.legend, job.source.grid
+    if files.probabilities:
+        if is_zarr(files.probabilities):
+            write_zarr(files.probabilities, layers("probabilities"), legend, grid, tags=tags)
+        else:
+            names = [entry.name for entry in legend]
+            write_layers_windows(files.probabilities, layers("probabilities"), names, grid, tags=tags)
+    if files.uncertainty:
+        write_layers_windows(files.uncertainty, layers("uncertainty"), ["entropy", "margin"], grid, tags=tags)
+        write_share_style(files.uncertainty)
+    parts = ((window, values[0]) for window, values in layers("map"))
+    write_class_map_windows(files.out, parts, legend, grid, tags=tags)
+
+
+def _check_magnitude(run: Run, source: SceneSource, positions: list[int]) -> None:
+    """Compare some windows' values with those of the training scene."""
+    h, w = source.grid.shape
+    side, per_axis = 64, int(PROBES**0.5)
+    sums, count = np.zeros(len(positions)), 0
+    for row in np.linspace(0, max(0, h - side), per_axis).astype(int):
+        for col in np.linspace(0, max(0, w - side), per_axis).astype(int):
+            window = slice(int(row), int(min(row + side, h))), slice(int(col), int(min(col + side, w)))
+            values, valid = source.read(window, positions)
+            sums += values[:, valid].sum(1, dtype=float)
+            count += int(valid.sum())
+    if count:
+        run.check_magnitude(sums / count, Path(source.path).name)

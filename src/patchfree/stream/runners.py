@@ -1,0 +1,143 @@
+"""Who computes the windows of a pass: this process, or the workers of a dask cluster."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from patchfree.errors import MissingExtra, RunError
+from patchfree.models._statistics import Part
+from patchfree.stream.evaluate import Evaluation, Loaded, Work
+
+
+class InThreads:
+    """Compute in this process, several windows at a time; the next ones are read meanwhile.
+
+    Each window is computed by one thread: then its numbers do not depend on how many there are.
+
+    Args:
+        threads: windows at a time.
+
+    Attributes:
+        waited: share of the time in which a thread stood idle because its window was not read yet.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._waited, self._worked = 0.0, 0.0
+
+    @property
+    def waited(self) -> float:
+        """Share of the time, 0 to 1."""
+        return self._waited / max(self._worked, 1e-9)
+
+    def __call__(self, work: Work, todo: list[int]) -> Iterator[tuple[int, Part | None]]:
+        """The windows in their order."""
+        before = torch.get_num_threads()
+        _ = work.job.model, work.job.stages, work.job.cores, work.job.positions  # built once, not in every thread
+        pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
+        with ThreadPoolExecutor(self.threads) as readers, pool:
+            try:
+                running: deque[tuple[int, Future[Part | None]]] = deque()
+                for index in todo:
+                    running.append((index, pool.submit(self._compute, work, index, readers.submit(work.load, index))))
+                    if len(running) > self.threads:
+                        yield self._result(*running.popleft())
+                while running:
+                    yield self._result(*running.popleft())
+            finally:
+                for _, future in running:
+                    future.cancel()
+                torch.set_num_threads(before)
+
+    def _compute(self, work: Work, index: int, loading: Future[Loaded]) -> Part | None:
+        began = time.perf_counter()
+        loaded = loading.result()
+        ready = time.perf_counter()
+        try:
+            return work.compute(index, loaded)
+        finally:
+            self._waited += ready - began
+            self._worked += time.perf_counter() - began
+
+    @staticmethod
+    def _result(index: int, future: Future[Part | None]) -> tuple[int, Part | None]:
+        return index, future.result()
+
+
+class OnDask:
+    """Compute on the workers of a dask cluster, which share the folder of the feature maps with this process.
+
+    A window that was lost with its worker is computed again by another.
+
+    Args:
+        client: a `distributed.Client`.
+        job: what is computed; sent to the workers once.
+    """
+
+    def __init__(self, client: Any, job: Evaluation) -> None:  # noqa: ANN401 - distributed is loaded on use
+        self.client = client
+        self.job = client.scatter(job, broadcast=True, hash=False)
+
+    def __call__(self, work: Work, todo: list[int]) -> Iterator[tuple[int, Part | None]]:
+        """The windows as they are finished."""
+        import distributed
+
+        known = {name: value.numpy() for name, value in work.known.items()}
+        futures = self.client.map(
+            _compute, todo, job=self.job, number=work.number, known=known, first=work.first, pure=False
+        )
+        try:
+            for future in distributed.as_completed(futures):  # type: ignore[no-untyped-call]
+                yield future.result()
+        except distributed.KilledWorker as error:
+            raise RunError(
+                f"The workers of the cluster were killed again and again while they computed a window ({error}). They may lack "
+                "memory: pass a smaller --memory, or fewer --workers. The finished windows are kept."
+            ) from error
+        finally:
+            self.client.cancel(futures, force=True)
+
+
+def _compute(
+    index: int, *, job: Evaluation, number: int, known: dict[str, Any], first: bool
+) -> tuple[int, Part | None]:
+    """A window on a worker."""
+    torch.set_num_threads(1)  # as in this process: the same bits
+    values = {name: torch.from_numpy(value.copy()) for name, value in known.items()}
+    return index, Work(job, number, values, first)(index)
+
+
+@contextmanager
+def dask_client(scheduler: str | None, workers: int) -> Iterator[Any]:
+    """A client of the cluster at an address, or of a cluster of so many processes on this machine.
+
+    Raises:
+        MissingExtra: dask is not installed.
+        RunError: no scheduler answers at the address.
+    """
+    try:
+        import distributed
+    except ImportError:
+        raise MissingExtra("distributed", "dask", "Computing on several processes or machines") from None
+    if scheduler is not None:
+        try:
+            client = distributed.Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
+        except (OSError, ValueError, TimeoutError) as error:
+            raise RunError(
+                f"No dask scheduler answers at {scheduler} ({error}). Start one with `dask scheduler`, and workers with `dask worker "
+                f"{scheduler}` in environments that have patchfree, or use --workers N for processes on this machine."
+            ) from error
+        with client:
+            yield client
+        return
+    settings: dict[str, Any] = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+    cluster = distributed.LocalCluster(memory_limit=0, **settings)  # type: ignore[no-untyped-call]
+    with cluster, distributed.Client(cluster) as client:  # type: ignore[no-untyped-call]
+        yield client
