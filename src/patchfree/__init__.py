@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from patchfree.io.reference import read_labels
     from patchfree.job import Progress
     from patchfree.labels import Labels, LandCover, make_labels
+    from patchfree.polygons import vectorize
     from patchfree.predict import Prediction
     from patchfree.recipes import Recipe, get_recipe
     from patchfree.run import Run, load_run
@@ -57,6 +58,7 @@ _HOMES = {
     "Outputs": "training",
     "Progress": "job",
     "train": "training",
+    "vectorize": "polygons",
 }
 
 __all__ = [
@@ -85,6 +87,7 @@ __all__ = [
     "random_split",
     "read_labels",
     "train",
+    "vectorize",
 ]
 
 
