@@ -48,7 +48,7 @@ def split_codes(folder):
 def test_help_and_version_come_without_loading_torch():
     told = "import sys; from patchfree.cli import main; sys.argv = ['patchfree', '--help']\ntry: main()\nfinally: assert 'torch' not in sys.modules"
     shown = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
-    for name in ("demo", "info", "train", "map", "assess", "cite"):
+    for name in ("demo", "info", "train", "map", "vectorize", "assess", "cite"):
         assert f"\n  {name} " in shown.stdout
 
 
@@ -106,7 +106,7 @@ def test_info_counts_masked_pixels_and_dropped_bands(cli, tmp_path):
 
 def test_run_folder_holds_the_documented_files_and_nothing_else(run):
     names = {p.name for p in run.iterdir()}
-    assert names == RUN_FILES | {"probabilities.tif", "uncertainty.tif", "figures"}
+    assert names == RUN_FILES | {"probabilities.tif", "uncertainty.qml", "uncertainty.tif", "figures"}
 
 
 def test_map_has_position_type_colours_names_and_values_as_given(run, files):

@@ -28,7 +28,7 @@ ORDER = [
     "fit predict calibrate confusion design controls",
     "assessment",
     "run",
-    "citations figures",
+    "citations figures stac",
     "staging report",
     "job",
     "training",
