@@ -109,9 +109,13 @@ def test_what_another_library_writes_takes_the_place_of_the_old_when_it_is_compl
             write(new, text)
             assert path.exists() is (text == "second")
     assert (path / "part" if folder else path).read_text() == "second"
-    with pytest.raises(KeyboardInterrupt, match="now"), replacing(path) as new:
+
+    def interrupted(new):
         write(new, "third")
         raise KeyboardInterrupt("now")
+
+    with pytest.raises(KeyboardInterrupt, match="now"), replacing(path) as new:
+        interrupted(new)
     assert (path / "part" if folder else path).read_text() == "second"
     assert [p.name for p in path.parent.iterdir()] == ["a"]
 
@@ -119,11 +123,13 @@ def test_what_another_library_writes_takes_the_place_of_the_old_when_it_is_compl
 def test_what_cannot_be_moved_into_place_leaves_the_old(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "mine").write_text("precious")
-    with pytest.raises(
-        OutputError, match=r"a could not be written: Is a directory\. What was there before is untouched"
+    with (
+        pytest.raises(
+            OutputError, match=r"a could not be written: Is a directory\. What was there before is untouched"
+        ),
+        replacing(tmp_path / "a") as new,
     ):
-        with replacing(tmp_path / "a") as new:
-            new.write_text("file")
+        new.write_text("file")
     assert (tmp_path / "a" / "mine").read_text() == "precious"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
