@@ -28,8 +28,8 @@ METRES = 30.0
 PLACE = Affine(METRES, 0, ORIGIN[0], 0, -METRES, ORIGIN[1])
 QUICK = ["--steps", "6", "--control", "none", "--device", "cpu"]
 RUN_FILES = {
-    "log.jsonl", "map.tif", "map.tif.aux.xml", "metrics.json", "model.json", "model.safetensors", "report.html", "statistics.safetensors",
-    "split.tif", "split.tif.aux.xml",
+    "item.json", "log.jsonl", "map.qml", "map.tif", "map.tif.aux.xml", "metrics.json", "model.json", "model.safetensors",
+    "report.html", "split.qml", "split.tif", "split.tif.aux.xml", "statistics.safetensors",
 }  # fmt: skip
 
 

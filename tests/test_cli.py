@@ -48,7 +48,7 @@ def split_codes(folder):
 def test_help_and_version_come_without_loading_torch():
     told = "import sys; from patchfree.cli import main; sys.argv = ['patchfree', '--help']\ntry: main()\nfinally: assert 'torch' not in sys.modules"
     shown = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
-    for name in ("demo", "info", "train", "map", "assess", "cite"):
+    for name in ("demo", "info", "train", "map", "vectorize", "assess", "cite"):
         assert f"\n  {name} " in shown.stdout
 
 
@@ -106,7 +106,7 @@ def test_info_counts_masked_pixels_and_dropped_bands(cli, tmp_path):
 
 def test_run_folder_holds_the_documented_files_and_nothing_else(run):
     names = {p.name for p in run.iterdir()}
-    assert names == RUN_FILES | {"probabilities.tif", "uncertainty.tif", "figures"}
+    assert names == RUN_FILES | {"probabilities.tif", "uncertainty.qml", "uncertainty.tif", "figures"}
 
 
 def test_map_has_position_type_colours_names_and_values_as_given(run, files):
@@ -122,6 +122,17 @@ def test_map_has_position_type_colours_names_and_values_as_given(run, files):
         mapped = source.read(1)
     assert set(np.unique(mapped)) == set(NAMES)
     assert (mapped == files.truth).mean() > 0.9
+
+
+def test_maps_of_a_run_are_cogs_that_say_how_they_were_made(run):
+    made_by = read_json(run / "model.json")["weights_hash"]
+    for name in ("map.tif", "probabilities.tif", "uncertainty.tif"):
+        with rasterio.open(run / name) as source:
+            assert source.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+            tags = source.tags(ns="PATCHFREE")
+        assert tags.items() >= {"model_hash": made_by, "statistics": "scene"}.items()
+    for name, renderer in (("map.qml", "paletted"), ("split.qml", "paletted"), ("uncertainty.qml", "singlebandpseudo")):
+        assert f'<rasterrenderer type="{renderer}' in (run / name).read_text()
 
 
 def test_class_names_stand_where_gdal_and_qgis_look(run):
@@ -464,6 +475,27 @@ def test_mapping_the_training_scene_again_gives_the_map_of_the_run(cli, run, fil
     assert out.read_bytes() == (run / "map.tif").read_bytes()
     assert (tmp_path / "p.tif").read_bytes() == (run / "probabilities.tif").read_bytes()
     assert (tmp_path / "u.tif").read_bytes() == (run / "uncertainty.tif").read_bytes()
+
+
+def test_probabilities_are_written_as_zarr_where_the_name_says_so(cli, run, files, tmp_path):
+    import xarray
+
+    out = tmp_path / "p.zarr"
+    words = ("map", run, files.scene, "--out", tmp_path / "m.tif", "--device", "cpu", "--probabilities", out)
+    for _ in range(2):
+        assert f"Probabilities: {out}" in cli.ok(*words)
+    with rasterio.open(run / "probabilities.tif") as source:
+        np.testing.assert_array_equal(xarray.open_zarr(out)["probability"], source.read())
+    cli.refused(2, "only --probabilities can be written as Zarr", "map", run, files.scene, "--out", tmp_path / "m.zarr")
+    (tmp_path / "mine.zarr").mkdir()
+    cli.refused(2, "is a folder; --out must be a file", *words[:-1], tmp_path / "mine.zarr")
+
+
+def test_zarr_without_its_package_is_refused_before_the_work(cli, run, files, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    words = ("map", run, files.scene, "--out", tmp_path / "m.tif", "--probabilities", tmp_path / "p.zarr")
+    cli.refused(2, r"needs the package zarr.*patchfree\[zarr\]", *words)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_scene_of_the_same_bands_is_mapped_at_its_own_place(cli, run, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from jobs import full_disk
 from patchfree.errors import ConfigError, OutputError
-from patchfree.files import check_writable, write_bytes, write_json
+from patchfree.files import check_writable, replacing, write_bytes, write_json
 
 
 def contents(folder):
@@ -92,3 +92,49 @@ def test_a_folder_without_permission_is_refused_before_the_work(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(ConfigError, match=r"Nothing can be written to .*: Permission denied"):
         check_writable(tmp_path)
+
+
+# --- what other libraries write
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_another_library_writes_takes_the_place_of_the_old_when_it_is_complete(tmp_path, folder):
+    def write(path, text):
+        path.mkdir() if folder else None
+        (path / "part" if folder else path).write_text(text)
+
+    path = tmp_path / "new" / "a"
+    for text in ("one", "second"):
+        with replacing(path) as new:
+            write(new, text)
+            assert path.exists() is (text == "second")
+    assert (path / "part" if folder else path).read_text() == "second"
+
+    def interrupted(new):
+        write(new, "third")
+        raise KeyboardInterrupt("now")
+
+    with pytest.raises(KeyboardInterrupt, match="now"), replacing(path) as new:
+        interrupted(new)
+    assert (path / "part" if folder else path).read_text() == "second"
+    assert [p.name for p in path.parent.iterdir()] == ["a"]
+
+
+def test_what_cannot_be_moved_into_place_leaves_the_old(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "mine").write_text("precious")
+    with (
+        pytest.raises(
+            OutputError, match=r"a could not be written: Is a directory\. What was there before is untouched"
+        ),
+        replacing(tmp_path / "a") as new,
+    ):
+        new.write_text("file")
+    assert (tmp_path / "a" / "mine").read_text() == "precious"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_library_that_writes_nothing_is_an_output_error(tmp_path):
+    with pytest.raises(OutputError, match="No such file"), replacing(tmp_path / "a"):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -160,6 +160,15 @@ class TestPrediction:
             assert file.crs.to_epsg() == 32633
             assert file.tags(ns="PATCHFREE")["model_hash"] == "abc"
 
+    @pytest.mark.parametrize(("tags", "expected"), [({}, "scene"), ({"statistics": "run"}, "run")])
+    def test_every_file_says_which_statistics_of_a_whole_scene_the_network_used(
+        self, prediction, tmp_path, tags, expected
+    ):
+        made = dataclasses.replace(prediction, tags=tags)
+        for path in (made.save_map(tmp_path / "m.tif"), made.save_probabilities(tmp_path / "p.tif"), made.save_uncertainty(tmp_path / "u.tif")):  # fmt: skip
+            with rasterio.open(path) as file:
+                assert file.tags(ns="PATCHFREE")["statistics"] == expected
+
     def test_saved_layers_hold_the_amounts_and_nan_where_there_is_no_data(self, prediction, tmp_path):
         with rasterio.open(prediction.save_probabilities(tmp_path / "p.tif")) as file:
             np.testing.assert_array_equal(file.read(), np.where(prediction.valid, prediction.probabilities, np.nan))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from patchfree.io import open_scene
     from patchfree.io.reference import read_labels
     from patchfree.labels import Labels, LandCover, make_labels
+    from patchfree.polygons import vectorize
     from patchfree.predict import Prediction
     from patchfree.progress import Progress
     from patchfree.recipes import Recipe, get_recipe
@@ -59,6 +60,7 @@ _HOMES = {
     "Outputs": "training",
     "Progress": "progress",
     "train": "training",
+    "vectorize": "polygons",
 }
 
 __all__ = [
@@ -88,6 +90,7 @@ __all__ = [
     "random_split",
     "read_labels",
     "train",
+    "vectorize",
 ]
 
 

@@ -320,6 +320,27 @@ def map_scene(
 
 
 @app.command()
+def vectorize(
+    class_map: Annotated[
+        str, typer.Argument(metavar="MAP", help="Class map, ours or not: any raster format that scenes have.")
+    ],
+    out: Annotated[Path, typer.Option(help="GeoPackage to write.")] = ...,  # type: ignore[assignment]
+    min_area: Annotated[
+        str | None,
+        typer.Option(
+            help="Merge smaller areas into their largest neighbour: 0.5ha, 5000m2 or 20px.  [default: keep all]"
+        ),
+    ] = None,
+) -> None:
+    """Turn a class map into polygons with class, name, pixels and area."""
+    from patchfree.files import check_writable
+    from patchfree.polygons import vectorize as make_polygons
+
+    check_writable(out.parent)
+    show.line(f"Polygons: {make_polygons(class_map, out, min_area=min_area)}")
+
+
+@app.command()
 def assess(
     class_map: Annotated[
         str, typer.Argument(metavar="MAP", help="Class map, ours or not: any raster format that scenes have.")

@@ -61,9 +61,15 @@ def replacing(path: Path) -> Iterator[Path]:
         if new.is_file():
             with new.open("rb+") as file:
                 os.fsync(file.fileno())
+        old = folder / f"{path.name}.old"
         if path.is_dir() and new.is_dir():  # a folder is not replaced by moving another one over it
-            path.replace(folder / "old")
-        new.replace(path)
+            path.replace(old)
+        try:
+            new.replace(path)
+        except OSError:
+            if old.exists():
+                old.replace(path)
+            raise
     except OSError as error:
         if isinstance(error, PatchfreeError):
             raise

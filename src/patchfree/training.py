@@ -22,6 +22,7 @@ from patchfree.recipes import Recipe, get_recipe
 from patchfree.run import Run
 from patchfree.scene import Scene
 from patchfree.split import Split
+from patchfree.stac import stac_item
 from patchfree.staging import abandon, finished_run, publish, stage
 
 SPLIT_LEGEND = (
@@ -38,7 +39,7 @@ class Outputs:
 
     Attributes:
         probabilities: `probabilities.tif`, one band a class.
-        uncertainty: `uncertainty.tif`, entropy and margin.
+        uncertainty: `uncertainty.tif`, entropy and margin, and a style for QGIS.
         figures: the report's figures as PNG files, in `figures/`.
         overwrite: replace a run with other settings that lies in the folder.
         command: the command that does this job, for the report.
@@ -185,6 +186,7 @@ def _complete(run: Run, folder: Path, job: Job, outputs: Outputs) -> None:
         prediction = run.predict(job.scene, device=job.device.type)
         for name in missing:
             getattr(prediction, f"save_{name}")(folder / f"{name}.tif")
+        _write_item(folder, run, job)
 
 
 def _write(staging: Path, job: Job, result: Result, outputs: Outputs, tell: Callable[[Progress], None]) -> None:
@@ -218,5 +220,10 @@ def _write(staging: Path, job: Job, result: Result, outputs: Outputs, tell: Call
     if outputs.figures:
         write_figures(staging / "figures", evidence)
     write_report(staging / "report.html", evidence)
+    _write_item(staging, run, job)
     write_json(staging / "metrics.json", run.metrics)
     tell(Progress("report", 1, 1))
+
+
+def _write_item(folder: Path, run: Run, job: Job) -> None:
+    write_json(folder / "item.json", stac_item(run, job.scene.grid, [path.name for path in folder.iterdir()]))

@@ -148,7 +148,7 @@ def _write(
     """A plain file of the windows, then the COG made from it, then the check that the two agree."""
     with replacing(path) as new, rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        plain = new.with_name("plain")
+        plain = new.with_name(f"{new.name}.plain")
         try:
             with rasterio.open(plain, "w", **profile) as target:
                 describe(target)

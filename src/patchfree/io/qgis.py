@@ -22,6 +22,11 @@ CIVIDIS = (
     (222, 201, 88), (254, 232, 56),
 )  # fmt: skip
 
+_RANGE = (
+    "      <rasterTransparency/>\n      <minMaxOrigin>\n        <limits>None</limits>\n"
+    "        <extent>WholeRaster</extent>\n        <statAccuracy>Estimated</statAccuracy>\n      </minMaxOrigin>\n"
+)
+
 
 def write_class_style(raster: Path, legend: Sequence[LandCover]) -> None:
     """Colours and names of the classes; 0 (no data) stays transparent."""
@@ -32,7 +37,7 @@ def write_class_style(raster: Path, legend: Sequence[LandCover]) -> None:
     _write(
         raster,
         '    <rasterrenderer type="paletted" band="1" opacity="1" alphaBand="-1" nodataColor="">\n'
-        "      <rasterTransparency/>\n"
+        f"{_RANGE}"
         f"      <colorPalette>\n{entries}      </colorPalette>\n"
         "    </rasterrenderer>\n",
     )
@@ -55,7 +60,7 @@ def write_share_style(raster: Path) -> None:
         raster,
         '    <rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" alphaBand="-1" nodataColor="" '
         'classificationMin="0" classificationMax="1">\n'
-        "      <rasterTransparency/>\n"
+        f"{_RANGE}"
         "      <rastershader>\n"
         '        <colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0" minimumValue="0" '
         'maximumValue="1" labelPrecision="2">\n'

@@ -1,7 +1,7 @@
 """Writing layers of numbers as Zarr version 3, for xarray and for reading parts over the network (extra `zarr`).
 
-Coordinates and coordinate system follow the CF conventions (grid mapping `spatial_ref`), as xarray, rioxarray and GDAL
-read them. https://cfconventions.org, chapter 5.6.
+Coordinates and coordinate system follow the CF conventions (https://cfconventions.org, chapter 5.6) with the grid mapping
+`spatial_ref`, where rioxarray looks for it.
 """
 
 from __future__ import annotations
