@@ -43,7 +43,10 @@ UsageProblem: Any = typer.BadParameter.__mro__[
 
 SceneArgument = Annotated[
     str,
-    typer.Argument(metavar="SCENE", help="ENVI, GeoTIFF, MATLAB, NumPy, a folder or list of tiles; FILE.mat:VARIABLE."),
+    typer.Argument(
+        metavar="SCENE",
+        help="ENVI, GeoTIFF, MATLAB, NumPy, an EnMAP, DESIS or Sentinel-2 product, a folder or list of tiles; FILE.mat:VARIABLE.",
+    ),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 Nodata = Annotated[
@@ -262,9 +265,16 @@ def map_scene(
     drop_bands: DropBands = "",
     axes: Axes = None,
     mask: Mask = None,
+    resample: Annotated[
+        bool,
+        typer.Option(
+            "--resample",
+            help="Make bands that the scene lacks as Gaussian means of finer ones, by wavelength and FWHM.",
+        ),
+    ] = False,
     device: Device = "auto",
 ) -> None:
-    """Apply a trained run to a scene that has the same bands."""
+    """Apply a trained run to a scene that has the same bands, or finer ones with --resample."""
     from patchfree.files import check_writable
     from patchfree.run import load_run
 
@@ -274,7 +284,11 @@ def map_scene(
     for path in filter(None, (out, probabilities, uncertainty)):
         refuse_source(path, scene)
         check_writable(path.parent)
-    result = loaded.predict(open_given(scene, nodata, drop_bands, axes, mask), device=device)
+    opened = open_given(scene, nodata, drop_bands, axes, mask)
+    if resample:
+        opened = opened.matching(loaded.bands, resample=True)
+        show.line(opened.notes[-1])
+    result = loaded.predict(opened, device=device)
     show.line(f"Map: {result.save_map(out)}")
     if probabilities:
         show.line(f"Probabilities: {result.save_probabilities(probabilities)}")
