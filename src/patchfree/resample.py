@@ -43,9 +43,7 @@ def resample(scene: Scene, wanted: Bands) -> Scene:
         f"Resampled: {made} of the run's {len(wanted)} bands were made from the scene's {len(scene.bands)} as Gaussian "
         f"means by wavelength and width; {len(wanted) - made} were taken as they are."
     )
-    return dataclasses.replace(
-        scene, values=values, bands=wanted, notes=(*scene.notes, note)
-    )
+    return dataclasses.replace(scene, values=values, bands=wanted, notes=(*scene.notes, note))
 
 
 def resampling_weights(have: Bands, wanted: Bands) -> Float64[np.ndarray, "c_wanted c_have"]:

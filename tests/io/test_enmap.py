@@ -154,17 +154,23 @@ def test_another_level_is_refused(tmp_path, cube):
         open_scene(folder)
 
 
-def test_a_cube_without_xml_and_an_xml_without_cube_are_refused(tmp_path, cube):
+def test_a_cube_without_its_xml_is_read_as_stored_and_says_so(tmp_path, cube):
+    cube[:, 1, 2] = -32768
+    folder = write_enmap(tmp_path, cube, layers=layers(CLOUD=at((0, 0))), nodata=None)
+    named(folder, "METADATA").unlink()
+    scene = open_scene(named(folder, "SPECTRAL_IMAGE"))
+    np.testing.assert_array_equal(scene.values[:, scene.valid], cube[:, scene.valid])
+    assert np.argwhere(~scene.valid).tolist() == [[0, 0], [1, 2]]
+    assert scene.bands.wavelengths_nm is None
+    assert scene.notes[0].startswith("The XML of the EnMAP product (...-METADATA.XML) is not beside its cube")
+
+
+def test_an_xml_without_its_cube_is_refused(tmp_path, cube):
     folder = write_enmap(tmp_path, cube)
-    metadata, image = named(folder, "METADATA"), named(folder, "SPECTRAL_IMAGE")
-    kept = metadata.rename(tmp_path / "kept.xml")
-    with pytest.raises(SceneError, match=r"is a cube of EnMAP, and its XML \(\.\.\.-METADATA\.XML\) is not beside it"):
-        open_scene(image)
-    kept.rename(metadata)
-    plain = image.rename(folder / "plain.tif")
+    image = named(folder, "SPECTRAL_IMAGE")
+    image.rename(folder / "plain.tif")
     with pytest.raises(SceneError, match=r"holds the XML of EnMAP, and not the cube: looked for ENMAP01"):
         open_scene(folder)
-    assert open_scene(plain).bands.wavelengths_nm is None
 
 
 def test_an_xml_of_another_number_of_bands_is_refused(tmp_path, cube):

@@ -6,6 +6,7 @@ order of the file.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -123,10 +124,30 @@ class DlrProduct(Reader):
 
     def describe(self) -> Description:
         """Read the XML, and the grid of the cube."""
-        layout, cube = self.layout, self._cube()
-        metadata = self._metadata()
-        entries = read_xml(metadata).findall(layout.entry)
+        layout, cube, metadata = self.layout, self._cube(), self._metadata()
         raster = Gdal(cube).describe()
+        present = self.rasters(self.quality_layers)
+        for path in present.values():
+            with open_raster(path) as source:
+                if (source.height, source.width) != raster.grid.shape:
+                    raise SceneError(
+                        f"{path} has {source.height} x {source.width} pixels, and {cube.name} {raster.grid.height} x "
+                        f"{raster.grid.width}. Unpack or download the product again."
+                    )
+        described = dataclasses.replace(
+            raster,
+            format=f"{layout.mission} L2A",
+            nodata=raster.nodata or (NODATA,) * len(raster.bands),
+            notes=self.notes(present),
+            details={"metadata": metadata and metadata.name, "cube": cube.name},
+        )
+        if metadata is None:  # as in collections of patches such as HySpecNet-11k
+            note = (
+                f"The XML of the {layout.mission} product (...-METADATA.XML) is not beside its cube, and the wavelengths and "
+                "the scale stand only there: values are as stored."
+            )
+            return dataclasses.replace(described, notes=(note, *described.notes))
+        entries = read_xml(metadata).findall(layout.entry)
         if len(entries) != len(raster.bands):
             raise SceneError(
                 f"{metadata} describes {len(entries)} bands, and {cube.name} has {len(raster.bands)}: they do not belong "
@@ -136,24 +157,11 @@ class DlrProduct(Reader):
         centres, widths, gains, offsets = (
             tuple(number(entry, column, metadata) for entry in entries) for column in columns
         )
-        present = self.rasters(self.quality_layers)
-        for path in present.values():
-            with open_raster(path) as source:
-                if (source.height, source.width) != raster.grid.shape:
-                    raise SceneError(
-                        f"{path} has {source.height} x {source.width} pixels, and {cube.name} {raster.grid.height} x "
-                        f"{raster.grid.width}. Unpack or download the product again."
-                    )
-        return Description(
-            format=f"{layout.mission} L2A",
-            dtype=raster.dtype,
+        return dataclasses.replace(
+            described,
             bands=Bands(raster.bands.numbers, raster.bands.total, centres, widths),
-            grid=raster.grid,
-            nodata=raster.nodata or (NODATA,) * len(entries),
             scale=gains,
             offset=offsets if any(offsets) else None,
-            notes=self.notes(present),
-            details={"metadata": metadata.name, "cube": cube.name},
         )
 
     def read(self, window: Window | None = None) -> Shaped[np.ndarray, "c h w"]:
@@ -167,16 +175,9 @@ class DlrProduct(Reader):
     def _folder(self) -> Path:
         return self.path if self.path.is_dir() else self.path.parent
 
-    def _metadata(self) -> Path:
+    def _metadata(self) -> Path | None:
         wanted = f"{self.layout.stem(self.path)}-METADATA.XML".upper()
-        found = next((p for p in self._folder().iterdir() if p.name.upper() == wanted), None)
-        if found is None:
-            raise SceneError(
-                f"{self.path} is a cube of {self.layout.mission}, and its XML (...-METADATA.XML) is not beside it: "
-                "the wavelengths and the scale stand only there. Put it beside the cube, or rename the cube to have it read "
-                "as a plain raster."
-            )
-        return found
+        return next((p for p in self._folder().iterdir() if p.name.upper() == wanted), None)
 
     def _cube(self) -> Path:
         cube = self.part("SPECTRAL_IMAGE")
