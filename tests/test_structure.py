@@ -19,7 +19,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 ORDER = [
     "errors",
     "files device scene windows progress",
-    "ground",
+    "ground resample",
     "labels",
     "io",
     "split polygons",
@@ -39,7 +39,8 @@ ORDER = [
     "__init__",
 ]
 RANK = {module: rank for rank, line in enumerate(ORDER) for module in line.split()}
-BACKWARD = {("scene", "interop")}  # Scene.to_xarray is a method for convenience, and imports when called
+# Methods of Scene for convenience, which import when called.
+BACKWARD = {("scene", "interop"), ("scene", "resample")}
 EAGER = ["__init__", "cli", "show", "options"]  # imported before the first word is printed
 LIGHT = {"errors", "show", "options", "__version__"}
 

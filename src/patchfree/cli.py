@@ -45,7 +45,10 @@ UsageProblem: Any = typer.BadParameter.__mro__[
 
 SceneArgument = Annotated[
     str,
-    typer.Argument(metavar="SCENE", help="ENVI, GeoTIFF, MATLAB, NumPy, a folder or list of tiles; FILE.mat:VARIABLE."),
+    typer.Argument(
+        metavar="SCENE",
+        help="ENVI, GeoTIFF, MATLAB, NumPy, an EnMAP, DESIS or Sentinel-2 product, a folder or list of tiles; FILE.mat:VARIABLE.",
+    ),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 Nodata = Annotated[
@@ -265,6 +268,13 @@ def map_scene(
     drop_bands: DropBands = "",
     axes: Axes = None,
     mask: Mask = None,
+    resample: Annotated[
+        bool,
+        typer.Option(
+            "--resample",
+            help="Make bands that the scene lacks as Gaussian means of finer ones, by wavelength and FWHM.",
+        ),
+    ] = False,
     memory: Annotated[
         str | None,
         typer.Option(
@@ -284,7 +294,7 @@ def map_scene(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Apply a trained run to a scene of any size that has the same bands."""
+    """Apply a trained run to a scene of any size that has the same bands, or finer ones with --resample."""
     from patchfree.files import check_writable
     from patchfree.run import load_run
     from patchfree.stream.budget import parse_bytes
@@ -301,10 +311,13 @@ def map_scene(
         refuse_source(path, scene)
         check_writable(path.parent)
     check_zarr(probabilities, others=(out, uncertainty))
+    source = source_given(scene, nodata, drop_bands, axes, mask, resample)
+    if resample:
+        show.line(source.choice(loaded.bands).note)
     with show.progress() as tell:
         map_any(
             loaded,
-            source_given(scene, nodata, drop_bands, axes, mask),
+            source,
             MapFiles(out, probabilities, uncertainty),
             memory=None if memory is None else parse_bytes(memory),
             statistics=statistics,  # type: ignore[arg-type]

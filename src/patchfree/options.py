@@ -27,12 +27,14 @@ def open_given(path: str, nodata: float | None, drop_bands: str, axes: str | Non
     return open_scene(path, nodata=nodata, drop_bands=_band_list(drop_bands), axes=axes, mask=_mask_names(mask, HIDDEN))
 
 
-def source_given(path: str, nodata: float | None, drop_bands: str, axes: str | None, mask: str | None) -> SceneSource:
+def source_given(
+    path: str, nodata: float | None, drop_bands: str, axes: str | None, mask: str | None, resample: bool
+) -> SceneSource:
     """The scene as it lies on disk, to be read as the options say."""
     from patchfree.io import HIDDEN
     from patchfree.io.source import SceneSource
 
-    return SceneSource(path, nodata, axes, _mask_names(mask, HIDDEN), tuple(_band_list(drop_bands)))
+    return SceneSource(path, nodata, axes, _mask_names(mask, HIDDEN), tuple(_band_list(drop_bands)), resample)
 
 
 def _mask_names(text: str | None, default: tuple[str, ...]) -> tuple[str, ...]:

@@ -111,7 +111,8 @@ class Bands:
                     f"The scene's bands are not those of the run: the run needs a band at {need[worst]:.1f} nm, "
                     f"and the nearest of the scene's {len(self)} bands is at {have[nearest[worst]]:.1f} nm "
                     f"(tolerance {WAVELENGTH_TOLERANCE_NM:g} nm; {(off > WAVELENGTH_TOLERANCE_NM).sum()} of "
-                    f"{len(wanted)} bands have no partner). Use a scene of the same sensor, or train a new run on this scene."
+                    f"{len(wanted)} bands have no partner). Use a scene of the same sensor, resample one that has finer bands "
+                    "(--resample), or train a new run on this scene."
                 )
             if len(set(nearest.tolist())) < len(nearest):
                 raise BandMismatch(
@@ -174,12 +175,21 @@ class Scene:
             return self
         return dataclasses.replace(self, values=self.values[positions], bands=self.bands.select(positions))
 
-    def matching(self, bands: Bands) -> Scene:
+    def matching(self, bands: Bands, *, resample: bool = False) -> Scene:
         """The scene with exactly these bands, matched by wavelength, or by number if one has none.
 
+        Args:
+            bands: the wanted bands.
+            resample: make bands that are not there as Gaussian means of finer ones, by wavelength and width
+                (`patchfree.resample`); a note says how many.
+
         Raises:
-            BandMismatch: a band is missing.
+            BandMismatch: a band is missing, or cannot be made.
         """
+        if resample:
+            from patchfree.resample import resample as make
+
+            return make(self, bands)
         return self.select(self.bands.positions_of(bands))
 
     def fingerprint(self) -> str:

@@ -10,9 +10,13 @@ import scipy.io
 from affine import Affine
 
 from patchfree.errors import SceneError
-from patchfree.io import READERS, find_reader, open_scene
+from patchfree.io import QUALITY, READERS, find_reader, open_scene
+from products import write_desis, write_enmap, write_sentinel2
 
 CUBE = np.random.default_rng(0).integers(1, 1000, (3, 7, 9)).astype("int16")
+CUBES = {"sentinel2": np.random.default_rng(0).integers(1, 9000, (9, 7, 9)).astype("uint16")}  # of other formats' size
+SCALES = {"desis": (1e-4, 0.0), "enmap": (1e-4, 0.0), "sentinel2": (1e-4, -0.1)}  # factor and offset of physical values
+FLAGS = np.random.default_rng(1).integers(0, 12, (7, 9)).astype("uint8")
 WINDOWS = [
     (slice(0, 7), slice(0, 9)),
     (slice(2, 6), slice(3, 4)),
@@ -58,36 +62,74 @@ def numpy(folder):
     return folder / "scene.npy"
 
 
-WRITERS = {"envi": envi, "gdal": gdal, "matlab": matlab, "mosaic": mosaic, "numpy": numpy}
+def desis(folder):
+    return write_desis(folder, CUBE, quality=np.stack([band == FLAGS for band in range(10)]).astype("uint8"))
+
+
+def enmap(folder):
+    return write_enmap(folder, CUBE, layers={"QUALITY_SNOW": FLAGS % 2, "QUALITY_CLASSES": FLAGS % 4})
+
+
+def sentinel2(folder):
+    return write_sentinel2(folder, CUBES["sentinel2"], scl=FLAGS)
+
+
+WRITERS = {
+    "desis": desis,
+    "enmap": enmap,
+    "envi": envi,
+    "gdal": gdal,
+    "matlab": matlab,
+    "mosaic": mosaic,
+    "numpy": numpy,
+    "sentinel2": sentinel2,
+}
 
 
 @pytest.fixture(params=sorted(READERS))
-def path(request, tmp_path):
-    return WRITERS[request.param](tmp_path)
+def name(request):
+    return request.param
 
 
-@pytest.mark.parametrize("name", sorted(READERS))
-def test_the_path_leads_to_the_reader(name, tmp_path):
-    assert type(find_reader(WRITERS[name](tmp_path))) is READERS[name][1]
+@pytest.fixture
+def path(name, tmp_path):
+    return WRITERS[name](tmp_path)
 
 
-def test_pixels_are_read_channel_first(path):
-    np.testing.assert_array_equal(find_reader(path).read(), CUBE)
+@pytest.fixture
+def cube(name):
+    """The stored numbers."""
+    return CUBES.get(name, CUBE)
 
 
-def test_the_description_agrees_with_the_pixels(path):
+@pytest.fixture
+def physical(name, cube):
+    """The values of the scene."""
+    factor, offset = SCALES.get(name, (1.0, 0.0))
+    return cube * factor + offset
+
+
+def test_the_path_leads_to_the_reader(name, path):
+    assert type(find_reader(path)) is READERS[name][1]
+
+
+def test_pixels_are_read_channel_first(path, cube):
+    np.testing.assert_array_equal(find_reader(path).read(), cube)
+
+
+def test_the_description_agrees_with_the_pixels(path, cube):
     reader = find_reader(path)
     description, values = reader.describe(), reader.read()
     assert (len(description.bands), *description.grid.shape) == values.shape
     assert description.dtype == values.dtype
-    assert description.bands.numbers == (1, 2, 3)
-    assert description.bands.total == 3
+    assert description.bands.numbers == tuple(range(1, len(cube) + 1))
+    assert description.bands.total == len(cube)
     assert description.format
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-def test_a_window_is_a_part_of_the_whole(path, window):
-    np.testing.assert_array_equal(find_reader(path).read(window), CUBE[:, *window])
+def test_a_window_is_a_part_of_the_whole(path, cube, window):
+    np.testing.assert_array_equal(find_reader(path).read(window), cube[:, *window])
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -99,6 +141,15 @@ def test_the_mask_of_a_window_is_a_part_of_that_of_the_whole(path, window):
         np.testing.assert_array_equal(part, whole[window])
 
 
+@pytest.mark.parametrize("window", WINDOWS)
+def test_the_quality_of_a_window_is_a_part_of_that_of_the_whole(path, window):
+    whole, part = find_reader(path).quality(), find_reader(path).quality(window)
+    assert list(whole) == list(part) == [known for known in QUALITY if known in whole]
+    for known, mask in whole.items():
+        assert (mask.shape, mask.dtype) == (CUBE.shape[1:], bool)
+        np.testing.assert_array_equal(part[known], mask[window])
+
+
 def test_reading_twice_gives_equal_scenes(path):
     one, two = open_scene(path), open_scene(path)
     assert one.fingerprint() == two.fingerprint()
@@ -107,22 +158,20 @@ def test_reading_twice_gives_equal_scenes(path):
     assert one.notes == two.notes
 
 
-def test_the_scene_holds_the_pixels_and_can_be_changed_without_changing_the_file(path):
-    scene = open_scene(path)
-    np.testing.assert_array_equal(scene.values, CUBE)
+def test_the_scene_holds_the_pixels_and_can_be_changed_without_changing_the_file(path, physical):
+    scene = open_scene(path, mask=())
+    np.testing.assert_allclose(scene.values, physical, rtol=1e-6, atol=1e-7)
     assert scene.values.dtype == np.float32
     assert scene.all_valid
     scene.values[:] = -1
-    np.testing.assert_array_equal(open_scene(path).values, CUBE)
+    np.testing.assert_allclose(open_scene(path, mask=()).values, physical, rtol=1e-6, atol=1e-7)
 
 
 def test_the_scene_is_named_after_the_file(path):
     assert open_scene(str(path)).name == path.name
 
 
-@pytest.mark.parametrize("name", sorted(READERS))
-def test_a_missing_file_is_answered_with_what_the_folder_holds(name, tmp_path):
-    path = WRITERS[name](tmp_path)
+def test_a_missing_file_is_answered_with_what_the_folder_holds(path):
     wrong = path.with_name("missing" + path.suffix)
     with pytest.raises(
         SceneError, match=rf"{wrong.name} does not exist\. The folder holds .*{path.name}.*Check the path"

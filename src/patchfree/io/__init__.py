@@ -11,16 +11,22 @@ import numpy as np
 from jaxtyping import Bool, Float32, Shaped
 
 from patchfree.errors import SceneError
-from patchfree.io import envi
+from patchfree.io import desis, enmap, envi, sentinel2
 from patchfree.io._reader import QUALITY, Description, LandClass, Reader, Window, check_dtype
 from patchfree.io.arrays import Numpy
+from patchfree.io.desis import DESIS
+from patchfree.io.enmap import EnMAP
 from patchfree.io.envi import Envi
 from patchfree.io.gdal import Gdal
 from patchfree.io.matlab import Matlab
 from patchfree.io.mosaic import Mosaic, is_mosaic
+from patchfree.io.sentinel2 import Sentinel2
 from patchfree.scene import Bands, Scene, make_scene
 
 READERS: dict[str, tuple[Callable[[Path], bool], type[Reader]]] = {
+    "enmap": (enmap.is_enmap, EnMAP),
+    "desis": (desis.is_desis, DESIS),
+    "sentinel2": (sentinel2.is_sentinel2, Sentinel2),
     "mosaic": (is_mosaic, Mosaic),
     "envi": (envi.is_envi, Envi),
     "matlab": (lambda path: path.suffix.lower() == ".mat", Matlab),
@@ -90,8 +96,8 @@ def open_scene(
     are masked; both are told in `Scene.notes`.
 
     Args:
-        path: ENVI (header or binary), GeoTIFF or anything GDAL reads, MATLAB, NumPy, a folder or a list of tiles;
-            `file.mat:variable` names one array of several.
+        path: ENVI (header or binary), GeoTIFF or anything GDAL reads, MATLAB, NumPy, a folder or a list of tiles, an
+            EnMAP, DESIS or Sentinel-2 L2A product (folder or XML); `file.mat:variable` names one array of several.
         nodata: stored value that means "no data", in place of what the file says.
         drop_bands: one-based numbers of bands to leave out.
         keep_bad_bands: keep bands that the file flags as bad.

@@ -1,7 +1,8 @@
 """ENVI: a text header beside a raw binary (BSQ, BIL or BIP).
 
 The header is read here and not through GDAL, which rounds wavelengths to three decimals of a micrometre
-and reads a file whose header and binary disagree. The map position is GDAL's.
+and reads a file whose header and binary disagree. The coordinate system is GDAL's, and so is the map position of
+a grid that is not rotated; `_envi_map` says why that of a rotated one is not.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import rasterio
 from jaxtyping import Shaped
 
 from patchfree.errors import SceneError
+from patchfree.io._envi_map import place
 from patchfree.io._reader import Description, LandClass, Reader, Window, check_dtype, in_nanometres
 from patchfree.scene import Bands, Grid
 
@@ -120,7 +122,8 @@ class Envi(Reader):
         scale = tuple(gains) if gains else (1 / factor,) * count if factor and factor != 1 else None
         nodata = _number(fields, "data ignore value", header)
         crs, transform, problem = _georeference(binary)
-        notes += [problem] if problem else []
+        transform, said = place(fields.get("map info", ""), transform)
+        notes += [note for note in (problem, said) if note]
         return Description(
             format=f"ENVI {interleave.upper()}",
             dtype=dtype,

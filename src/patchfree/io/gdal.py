@@ -36,6 +36,22 @@ def open_raster(path: Path) -> Any:  # noqa: ANN401 - rasterio is not typed
         ) from error
 
 
+def read_bands(path: Path, window: Window | None = None, bands: list[int] | None = None) -> Shaped[np.ndarray, "c h w"]:
+    """The stored numbers of all bands, or of those with these one-based numbers.
+
+    Raises:
+        SceneError: the file cannot be opened, or its pixels cannot be read.
+    """
+    with open_raster(path) as source:
+        try:
+            values: np.ndarray = source.read(bands, window=_window(window))
+        except rasterio.errors.RasterioError as error:
+            raise SceneError(
+                f"{path}: reading the pixels failed ({error}). The file is probably truncated; copy it again."
+            ) from error
+        return values
+
+
 class Gdal(Reader):
     """A raster that GDAL opens."""
 
@@ -68,14 +84,7 @@ class Gdal(Reader):
 
     def read(self, window: Window | None = None) -> Shaped[np.ndarray, "c h w"]:
         """The stored numbers."""
-        with open_raster(self.path) as source:
-            try:
-                values: np.ndarray = source.read(window=_window(window))
-            except rasterio.errors.RasterioError as error:
-                raise SceneError(
-                    f"{self.path}: reading the pixels failed ({error}). The file is probably truncated; copy it again."
-                ) from error
-            return values
+        return read_bands(self.path, window)
 
     def outside(self, window: Window | None = None) -> Bool[np.ndarray, "h w"] | None:
         """The file's mask band or alpha band, if it has one."""

@@ -6,7 +6,6 @@ Dimension key: c bands, h rows, w columns.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +17,26 @@ from jaxtyping import Bool, Float32
 from patchfree.errors import SceneError
 from patchfree.io import HIDDEN, find_reader, hidden_pixels, physical_values
 from patchfree.io._reader import Description, Reader
+from patchfree.resample import describe_resampling, resampling_weights
 from patchfree.scene import Bands, Grid, Scene
 from patchfree.windows import Window
+
+
+@dataclass(frozen=True, eq=False)
+class BandChoice:
+    """How to get the bands that a run wants from those of a file.
+
+    Attributes:
+        wanted: the bands.
+        positions: zero-based positions in the file of those that are read.
+        weights: what each wanted band takes of each that is read; None if they are the same.
+        note: what was made of what.
+    """
+
+    wanted: Bands
+    positions: list[int]
+    weights: Float32[np.ndarray, "c_wanted c_read"] | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,7 @@ class SceneSource:
         axes: order of the axes of a bare array.
         mask: quality masks to leave out.
         drop_bands: one-based numbers of bands to leave out, beside those that the file flags as bad.
+        resample: make bands that are not there as Gaussian means of finer ones.
     """
 
     path: str
@@ -39,6 +57,7 @@ class SceneSource:
     axes: str | None = None
     mask: tuple[str, ...] = HIDDEN
     drop_bands: tuple[int, ...] = ()
+    resample: bool = False
 
     @cached_property
     def reader(self) -> Reader:
@@ -58,40 +77,50 @@ class SceneSource:
         """Rows, columns, map position."""
         return self.description.grid
 
-    def positions(self, wanted: Bands) -> list[int]:
-        """Where these bands stand in the file, matched by wavelength, or by number if one side has none.
+    def choice(self, wanted: Bands) -> BandChoice:
+        """How to get these bands from the file: matched by wavelength, or by number if one side has none, or resampled.
 
         Raises:
-            BandMismatch: the file lacks a band, or flags it as bad.
+            BandMismatch: the file lacks a band, or flags it as bad, and it cannot be made.
         """
         left_out = {*self.description.bad_bands, *self.drop_bands}
         whole = self.description.bands
         usable = [i for i, number in enumerate(whole.numbers) if number not in left_out]
-        return [usable[i] for i in whole.select(usable).positions_of(wanted)]
+        if not self.resample:
+            return BandChoice(wanted, [usable[i] for i in whole.select(usable).positions_of(wanted)])
+        weights = resampling_weights(whole.select(usable), wanted)
+        used = np.flatnonzero(weights.any(0))
+        return BandChoice(
+            wanted, [usable[i] for i in used], weights[:, used].astype(np.float32), describe_resampling(weights)
+        )
 
     def read(
-        self, window: Window | None, positions: Sequence[int]
+        self, window: Window | None, choice: BandChoice
     ) -> tuple[Float32[np.ndarray, "c h w"], Bool[np.ndarray, "h w"]]:
-        """The bands at these zero-based positions in a window, and where all of them hold data (0 elsewhere)."""
+        """The chosen bands in a window, and where all that they are made of hold data (0 elsewhere)."""
         values, missing = physical_values(self.reader, self.description, window)
-        values, holes = values[list(positions)], np.asarray(missing[list(positions)].any(0))
+        values, holes = values[choice.positions], np.asarray(missing[choice.positions].any(0))
         hidden = hidden_pixels(self.reader, self.mask, window)
         if hidden is not None:
             holes |= hidden
+        if choice.weights is not None:
+            values = np.tensordot(choice.weights, values, 1)
         values[:, holes] = 0
         return values, ~holes
 
-    def scene(self, positions: Sequence[int]) -> Scene:
-        """The whole scene in memory, with the bands at these positions.
+    def scene(self, choice: BandChoice) -> Scene:
+        """The whole scene in memory, with the chosen bands.
 
         Raises:
             SceneError: no pixel holds data in all of them.
         """
-        values, valid = self.read(None, positions)
+        values, valid = self.read(None, choice)
         if not valid.any():
-            raise SceneError(f"{self.path}: no pixel holds data in all {len(positions)} bands that the run needs.")
-        bands = self.description.bands.select(list(positions))
-        return Scene(Path(self.path).name, values, valid, bands, self.grid, self.description.notes, {})
+            raise SceneError(
+                f"{self.path}: no pixel holds data in all {len(choice.wanted)} bands that the run needs. Check nodata and masks "
+                "with `patchfree info`."
+            )
+        return Scene(Path(self.path).name, values, valid, choice.wanted, self.grid, self.description.notes, {})
 
     def signature(self) -> dict[str, Any]:
         """What tells this scene from another, without reading it: plain values for JSON."""

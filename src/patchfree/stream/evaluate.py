@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float32, Shaped
 from torch import Tensor
 
 from patchfree.device import choose_device
-from patchfree.io.source import SceneSource
+from patchfree.io.source import BandChoice, SceneSource
 from patchfree.models import SceneModel, trained_model
 from patchfree.models._contract import FeatureMap, Masks, Stage
 from patchfree.models._statistics import Gathering, Part, Recorded, Statistics, Unknown, merge
@@ -75,9 +75,9 @@ class Evaluation:
         return found.eval()
 
     @cached_property
-    def positions(self) -> list[int]:
+    def choice(self) -> BandChoice:
         """The run's bands among the scene's."""
-        return self.source.positions(self.run.bands)
+        return self.source.choice(self.run.bands)
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -260,7 +260,7 @@ class Work:
         files = {made.name: made for stage in job.stages for made in stage.gives}
         maps: dict[str, Shaped[np.ndarray, "c h w"]] = {}
         if "scene" in {name for stage in chain for name in stage.reads}:
-            values, valid = job.source.read(window, job.positions)
+            values, valid = job.source.read(window, job.choice)
             if self.first:
                 job.data.write(core, valid[inside(core, window)][..., None])
             maps["scene"] = job.run.standardisation.apply_to(values, valid)

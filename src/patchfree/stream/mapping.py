@@ -20,7 +20,7 @@ from patchfree.errors import ConfigError, SceneError
 from patchfree.files import exclusive, write_json
 from patchfree.io.geotiff import strips, write_class_map_windows, write_layers_windows
 from patchfree.io.qgis import write_share_style
-from patchfree.io.source import SceneSource
+from patchfree.io.source import BandChoice, SceneSource
 from patchfree.io.zarr_layers import is_zarr, write_zarr
 from patchfree.models import MODELS, SceneModel
 from patchfree.progress import Progress
@@ -89,29 +89,29 @@ def map_scene(
     tell = progress or (lambda _: None)
     run.statistics_source(statistics)  # refuse early
     where = str(choose_device(device))
-    positions = source.positions(run.bands)
+    choice = source.choice(run.bands)
     with torch.device("meta"):
         model = MODELS[run.model](bands=len(run.bands), classes=len(run.legend))
     budget = free_memory() if memory is None else memory
     with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
         if not workers and scheduler is None and whole_bytes(model, source.grid.shape) <= budget:
-            _in_one_piece(run, source, positions, files, statistics, device, tell)
+            _in_one_piece(run, source, choice, files, statistics, device, tell)
             return {"windows": 1, "window_px": max(source.grid.shape), "share_waiting": None}
-        _check_magnitude(run, source, positions)
+        _check_magnitude(run, source, choice)
         return _in_windows(run, source, files, model, budget, statistics, workers, scheduler, where, tell)
 
 
 def _in_one_piece(
     run: Run,
     source: SceneSource,
-    positions: list[int],
+    choice: BandChoice,
     files: MapFiles,
     statistics: Literal["scene", "run"],
     device: str,
     tell: Callable[[Progress], None],
 ) -> None:
     tell(Progress("map", 0, 1))
-    found = run.predict(source.scene(positions), device=device, statistics=statistics)
+    found = run.predict(source.scene(choice), device=device, statistics=statistics)
     if files.probabilities:
         found.save_probabilities(files.probabilities)
     if files.uncertainty:
@@ -199,15 +199,15 @@ def _write(job: Evaluation, files: MapFiles, tags: dict[str, str]) -> None:
     write_class_map_windows(files.out, parts, legend, grid, tags=tags)
 
 
-def _check_magnitude(run: Run, source: SceneSource, positions: list[int]) -> None:
+def _check_magnitude(run: Run, source: SceneSource, choice: BandChoice) -> None:
     """Compare some windows' values with those of the training scene."""
     h, w = source.grid.shape
     side, per_axis = 64, int(PROBES**0.5)
-    sums, count = np.zeros(len(positions)), 0
+    sums, count = np.zeros(len(choice.wanted)), 0
     for row in np.linspace(0, max(0, h - side), per_axis).astype(int):
         for col in np.linspace(0, max(0, w - side), per_axis).astype(int):
             window = slice(int(row), int(min(row + side, h))), slice(int(col), int(min(col + side, w)))
-            values, valid = source.read(window, positions)
+            values, valid = source.read(window, choice)
             sums += values[:, valid].sum(1, dtype=float)
             count += int(valid.sum())
     if count:

@@ -40,7 +40,7 @@ class InThreads:
     def __call__(self, work: Work, todo: list[int]) -> Iterator[tuple[int, Part | None]]:
         """The windows in their order."""
         before = torch.get_num_threads()
-        _ = work.job.model, work.job.stages, work.job.cores, work.job.positions  # built once, not in every thread
+        _ = work.job.model, work.job.stages, work.job.cores, work.job.choice  # built once, not in every thread
         pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
         with ThreadPoolExecutor(self.threads) as readers, pool:
             try:
