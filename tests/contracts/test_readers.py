@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import rasterio
 import scipy.io
+import xarray
 from affine import Affine
 
 from patchfree.errors import SceneError
-from patchfree.io import READERS, find_reader, open_scene
+from patchfree.io import QUALITY, READERS, find_reader, open_scene
+from products import RFL, write_emit, write_netcdf, write_prisma, write_tanager
 
 CUBE = np.random.default_rng(0).integers(1, 1000, (3, 7, 9)).astype("int16")
 WINDOWS = [
@@ -58,7 +60,48 @@ def numpy(folder):
     return folder / "scene.npy"
 
 
-WRITERS = {"envi": envi, "gdal": gdal, "matlab": matlab, "mosaic": mosaic, "numpy": numpy}
+def prisma(folder):
+    cube = CUBE.astype("uint16")
+    return write_prisma(folder / "PRS_L2D_STD_1.he5", cube[:2], cube[2:], [500, 700], [950])
+
+
+def emit(folder):
+    """Seen upside down by the sensor, and shifted: the table puts it right."""
+    raw = np.full((9, 9, 3), -1.0)
+    raw[1:8] = CUBE[:, ::-1].transpose(1, 2, 0)
+    rows, cols = np.mgrid[8:1:-1, 1:10]
+    return write_emit(folder / RFL, raw, rows, cols)
+
+
+def tanager(folder):
+    return write_tanager(folder / "20250514_ortho_sr_hdf5.h5", CUBE, masks={"nodata_pixels": np.zeros(CUBE.shape[1:])})
+
+
+def hdf5(folder):
+    return write_netcdf(folder / "scene.nc", CUBE.transpose(1, 0, 2), dims=("y", "band", "x"))
+
+
+def zarr(folder):
+    array = xarray.DataArray(CUBE.transpose(1, 2, 0), dims=("y", "x", "band"), name="cube")
+    array.to_dataset().to_zarr(folder / "scene.zarr", zarr_format=3, consolidated=False)
+    return folder / "scene.zarr"
+
+
+WRITERS = {
+    "emit": emit,
+    "envi": envi,
+    "gdal": gdal,
+    "hdf5": hdf5,
+    "matlab": matlab,
+    "mosaic": mosaic,
+    "numpy": numpy,
+    "prisma": prisma,
+    "tanager": tanager,
+    "zarr": zarr,
+}
+PRISMA_SCALE = np.array([0.8, 0.8, 0.6 - 0.1])[:, None, None] / 65535
+PHYSICAL = {"prisma": CUBE * PRISMA_SCALE + np.array([0, 0, 0.1])[:, None, None]}
+"""What the scene holds, for formats whose stored numbers are scaled."""
 
 
 @pytest.fixture(params=sorted(READERS))
@@ -91,6 +134,15 @@ def test_a_window_is_a_part_of_the_whole(path, window):
 
 
 @pytest.mark.parametrize("window", WINDOWS)
+def test_the_quality_masks_of_a_window_are_parts_of_those_of_the_whole(path, window):
+    whole, part = find_reader(path).quality(), find_reader(path).quality(window)
+    assert set(whole) == set(part) <= set(QUALITY)
+    for name, mask in whole.items():
+        assert mask.shape == CUBE.shape[1:]
+        np.testing.assert_array_equal(part[name], mask[window])
+
+
+@pytest.mark.parametrize("window", WINDOWS)
 def test_the_mask_of_a_window_is_a_part_of_that_of_the_whole(path, window):
     whole, part = find_reader(path).outside(), find_reader(path).outside(window)
     assert (whole is None) == (part is None)
@@ -107,13 +159,15 @@ def test_reading_twice_gives_equal_scenes(path):
     assert one.notes == two.notes
 
 
-def test_the_scene_holds_the_pixels_and_can_be_changed_without_changing_the_file(path):
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_the_scene_holds_the_pixels_and_can_be_changed_without_changing_the_file(name, tmp_path):
+    path, expected = WRITERS[name](tmp_path), PHYSICAL.get(name, CUBE).astype("float32")
     scene = open_scene(path)
-    np.testing.assert_array_equal(scene.values, CUBE)
+    np.testing.assert_allclose(scene.values, expected, rtol=1e-6)
     assert scene.values.dtype == np.float32
     assert scene.all_valid
     scene.values[:] = -1
-    np.testing.assert_array_equal(open_scene(path).values, CUBE)
+    np.testing.assert_allclose(open_scene(path).values, expected, rtol=1e-6)
 
 
 def test_the_scene_is_named_after_the_file(path):
