@@ -43,7 +43,10 @@ UsageProblem: Any = typer.BadParameter.__mro__[
 
 SceneArgument = Annotated[
     str,
-    typer.Argument(metavar="SCENE", help="ENVI, GeoTIFF, MATLAB, NumPy, a folder or list of tiles; FILE.mat:VARIABLE."),
+    typer.Argument(
+        metavar="SCENE",
+        help="ENVI, GeoTIFF, MATLAB, NumPy, PRISMA, EMIT, Tanager, HDF5, NetCDF, Zarr, a folder or list of tiles; FILE:VARIABLE.",
+    ),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 Nodata = Annotated[

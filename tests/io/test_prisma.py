@@ -150,6 +150,12 @@ def test_a_file_without_scaling_or_wavelengths_is_refused(tmp_path, key):
         open_scene(path)
 
 
+def test_text_in_place_of_a_number_is_refused(tmp_path):
+    path = write_prisma(tmp_path / "a.he5", VNIR, SWIR, VNIR_NM, SWIR_NM, L2ScaleVnirMax="much")
+    with pytest.raises(SceneError, match="reading the HDF5 file failed .*'much'"):
+        open_scene(path)
+
+
 def test_cubes_of_different_sizes_are_refused(tmp_path):
     path = write_prisma(tmp_path / "a.he5", VNIR, SWIR[:, :5], VNIR_NM, SWIR_NM)
     with pytest.raises(SceneError, match=r"different sizes: \[\(5, 7\), \(6, 7\)\]"):

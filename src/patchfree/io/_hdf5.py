@@ -30,7 +30,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
             f"{path} lacks a part that products of its kind have ({str(error).strip(chr(34))}). "
             "It was changed by another program or is incomplete; take the file as it was delivered."
         ) from error
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError) as error:  # the last two: text where a number must stand
         raise SceneError(
             f"{path}: reading the HDF5 file failed ({error}). It is damaged or truncated; copy it again."
         ) from error
