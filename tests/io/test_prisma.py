@@ -6,6 +6,7 @@ import pytest
 import rasterio.crs
 from fixtures import random_cube
 
+from patchfree.cli import app
 from patchfree.errors import SceneError
 from patchfree.io import find_reader, open_scene
 from patchfree.io.prisma import Prisma
@@ -27,6 +28,11 @@ def test_vnir_and_swir_come_as_reflectance_with_rising_wavelengths(path):
     assert scene.bands.fwhm_nm == pytest.approx((5, 7, 9.505, 9.774, 9.4325, 16, 24.97), abs=1e-3)
     np.testing.assert_allclose(scene.values[:4], VNIR[:4] * (0.8 / 65535), rtol=1e-5)
     np.testing.assert_allclose(scene.values[4:], 0.1 + SWIR[:3] * (0.5 / 65535), rtol=1e-5)
+
+
+def test_info_tells_both_scales_in_short(path, capsys):
+    app(["info", str(path)], standalone_mode=False)
+    assert "1.22072e-05, 7.62951e-06 (differs between bands)" in capsys.readouterr().out
 
 
 def test_bands_that_were_not_acquired_are_left_out_and_keep_their_number(path):
@@ -152,7 +158,7 @@ def test_a_file_without_scaling_or_wavelengths_is_refused(tmp_path, key):
 
 def test_text_in_place_of_a_number_is_refused(tmp_path):
     path = write_prisma(tmp_path / "a.he5", VNIR, SWIR, VNIR_NM, SWIR_NM, L2ScaleVnirMax="much")
-    with pytest.raises(SceneError, match="reading the HDF5 file failed .*'much'"):
+    with pytest.raises(SceneError, match=r"reading the HDF5 file failed .*'much'"):
         open_scene(path)
 
 
