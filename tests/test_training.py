@@ -7,9 +7,9 @@ import patchfree as pf
 from conftest import synthetic
 from jobs import QUICK, RUN_FILES, contents, read_json, short
 from patchfree.errors import ConfigError, LabelError, RunError, SceneError, SplitError
+from patchfree.files import exclusive
 from patchfree.run import load_run
 from patchfree.split import Split, random_split
-from patchfree.files import exclusive
 from patchfree.training import Outputs, train
 
 

@@ -47,7 +47,8 @@ SceneArgument = Annotated[
     str,
     typer.Argument(
         metavar="SCENE",
-        help="ENVI, GeoTIFF, MATLAB, NumPy, an EnMAP, DESIS or Sentinel-2 product, a folder or list of tiles; FILE.mat:VARIABLE.",
+        help="A file (ENVI, GeoTIFF, MATLAB, NumPy, HDF5, NetCDF, Zarr), a product (EnMAP, PRISMA, EMIT, DESIS, Tanager, "
+        "Sentinel-2), a folder or list of tiles; FILE:VARIABLE.",
     ),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]

@@ -71,6 +71,12 @@ def facts(found: dict[str, Any]) -> None:
     def ranged(values: Sequence[float] | None) -> str:
         return "not stated" if values is None else f"{min(values):.1f} to {max(values):.1f} nm"
 
+    def each(values: Any, unstated: str) -> str:  # noqa: ANN401 - one number for all bands, or one a band
+        if not isinstance(values, list):
+            return unstated if values is None else str(values)
+        different = list(dict.fromkeys("none" if v is None else f"{v:.6g}" for v in values))
+        return f"{', '.join(different[:3])}{', ...' if len(different) > 3 else ''} (differs between bands)"
+
     size, metres = found["pixel_size"], found["pixel_size_m"]
     units = found["crs_units"]
     about = "" if metres is None or units == "m" else f", about {metres[1]:.3g} x {metres[0]:.3g} m"
@@ -84,8 +90,8 @@ def facts(found: dict[str, Any]) -> None:
         "coordinate system": found["crs_name"] or "none",
         "pixel size": "unknown" if size is None else f"{size[1]:g} x {size[0]:g} {units}{about}",
         "pixels with data": f"{found['pixels_with_data']:,} of {found['pixels']:,}",
-        "nodata": found.get("nodata") if found.get("nodata") is not None else "none stated",
-        "scale": found.get("scale") if found.get("scale") is not None else "1",
+        "nodata": each(found.get("nodata"), "none stated"),
+        "scale": each(found.get("scale"), "1"),
         "values used": f"{found['value_min']:.6g} to {found['value_max']:.6g}, mean {found['value_mean']:.6g}",
         "in memory": f"{found['memory_bytes'] / 1e6:,.1f} MB",
     }

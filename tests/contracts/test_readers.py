@@ -7,15 +7,22 @@ import numpy as np
 import pytest
 import rasterio
 import scipy.io
+import xarray
 from affine import Affine
 
 from patchfree.errors import SceneError
 from patchfree.io import QUALITY, READERS, find_reader, open_scene
-from products import write_desis, write_enmap, write_sentinel2
+from products_hdf import RFL, write_emit, write_netcdf, write_prisma, write_tanager
+from products_xml import write_desis, write_enmap, write_sentinel2
 
 CUBE = np.random.default_rng(0).integers(1, 1000, (3, 7, 9)).astype("int16")
 CUBES = {"sentinel2": np.random.default_rng(0).integers(1, 9000, (9, 7, 9)).astype("uint16")}  # of other formats' size
-SCALES = {"desis": (1e-4, 0.0), "enmap": (1e-4, 0.0), "sentinel2": (1e-4, -0.1)}  # factor and offset of physical values
+SCALES = {  # factor and offset of physical values
+    "desis": (1e-4, 0.0),
+    "enmap": (1e-4, 0.0),
+    "prisma": tuple(np.array(values)[:, None, None] for values in ([0.8 / 65535] * 2 + [0.5 / 65535], [0, 0, 0.1])),
+    "sentinel2": (1e-4, -0.1),
+}
 FLAGS = np.random.default_rng(1).integers(0, 12, (7, 9)).astype("uint8")
 WINDOWS = [
     (slice(0, 7), slice(0, 9)),
@@ -74,15 +81,47 @@ def sentinel2(folder):
     return write_sentinel2(folder, CUBES["sentinel2"], scl=FLAGS)
 
 
+def prisma(folder):
+    cube = CUBE.astype("uint16")
+    return write_prisma(folder / "PRS_L2D_STD_1.he5", cube[:2], cube[2:], [500, 700], [950])
+
+
+def emit(folder):
+    """Seen upside down by the sensor, and shifted: the table puts it right."""
+    raw = np.full((9, 9, 3), -1.0)
+    raw[1:8] = CUBE[:, ::-1].transpose(1, 2, 0)
+    rows, cols = np.mgrid[8:1:-1, 1:10]
+    return write_emit(folder / RFL, raw, rows, cols)
+
+
+def tanager(folder):
+    return write_tanager(folder / "20250514_ortho_sr_hdf5.h5", CUBE, masks={"nodata_pixels": np.zeros(CUBE.shape[1:])})
+
+
+def hdf5(folder):
+    return write_netcdf(folder / "scene.nc", CUBE.transpose(1, 0, 2), dims=("y", "band", "x"))
+
+
+def zarr(folder):
+    array = xarray.DataArray(CUBE.transpose(1, 2, 0), dims=("y", "x", "band"), name="cube")
+    array.to_dataset().to_zarr(folder / "scene.zarr", zarr_format=3, consolidated=False)
+    return folder / "scene.zarr"
+
+
 WRITERS = {
     "desis": desis,
+    "emit": emit,
     "enmap": enmap,
     "envi": envi,
     "gdal": gdal,
+    "hdf5": hdf5,
     "matlab": matlab,
     "mosaic": mosaic,
     "numpy": numpy,
+    "prisma": prisma,
     "sentinel2": sentinel2,
+    "tanager": tanager,
+    "zarr": zarr,
 }
 
 

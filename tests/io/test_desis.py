@@ -6,7 +6,7 @@ from fixtures import random_cube
 
 from patchfree.errors import SceneError
 from patchfree.io import find_reader, open_scene
-from products import DESIS, write_desis
+from products_xml import DESIS, write_desis
 
 FLAGS = {"shadow": [1], "land": [2], "snow": [3], "haze": [4, 5], "cloud": [6, 7], "water": [8]}
 

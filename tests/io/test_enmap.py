@@ -7,7 +7,7 @@ from fixtures import random_cube
 
 from patchfree.errors import SceneError
 from patchfree.io import find_reader, open_scene
-from products import ENMAP, raster, write_enmap
+from products_xml import ENMAP, raster, write_enmap
 
 SHAPE = (4, 5)
 CLEAR = np.zeros(SHAPE, "uint8")

@@ -8,7 +8,7 @@ from fixtures import random_cube
 
 from patchfree.errors import SceneError
 from patchfree.io import find_reader, open_scene
-from products import S2_BANDS, TILE, write_sentinel2
+from products_xml import S2_BANDS, TILE, write_sentinel2
 
 SHAPE = (4, 5)
 VEGETATION = np.full(SHAPE, 4, "uint8")

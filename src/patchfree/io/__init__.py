@@ -15,15 +15,21 @@ from patchfree.io import desis, enmap, envi, sentinel2
 from patchfree.io._reader import QUALITY, Description, LandClass, Reader, Window, check_dtype
 from patchfree.io.arrays import Numpy
 from patchfree.io.desis import DESIS
+from patchfree.io.emit import Emit, is_emit
 from patchfree.io.enmap import EnMAP
 from patchfree.io.envi import Envi
 from patchfree.io.gdal import Gdal
+from patchfree.io.hdf5 import Hdf5, is_hdf5
 from patchfree.io.matlab import Matlab
 from patchfree.io.mosaic import Mosaic, is_mosaic
+from patchfree.io.prisma import Prisma, is_prisma
 from patchfree.io.sentinel2 import Sentinel2
+from patchfree.io.tanager import Tanager, is_tanager
+from patchfree.io.zarr import Zarr, is_zarr
 from patchfree.scene import Bands, Scene, make_scene
 
 READERS: dict[str, tuple[Callable[[Path], bool], type[Reader]]] = {
+    "zarr": (is_zarr, Zarr),
     "enmap": (enmap.is_enmap, EnMAP),
     "desis": (desis.is_desis, DESIS),
     "sentinel2": (sentinel2.is_sentinel2, Sentinel2),
@@ -31,6 +37,10 @@ READERS: dict[str, tuple[Callable[[Path], bool], type[Reader]]] = {
     "envi": (envi.is_envi, Envi),
     "matlab": (lambda path: path.suffix.lower() == ".mat", Matlab),
     "numpy": (lambda path: path.suffix.lower() in (".npy", ".npz"), Numpy),
+    "prisma": (is_prisma, Prisma),
+    "emit": (is_emit, Emit),
+    "tanager": (is_tanager, Tanager),
+    "hdf5": (is_hdf5, Hdf5),
     "gdal": (lambda _: True, Gdal),
 }
 """Formats in the order in which they are tried: a test of the path, and the reader."""
@@ -57,7 +67,7 @@ def find_reader(path: str | Path, *, axes: str | None = None, layers: int = 3) -
     """The reader of a file.
 
     Args:
-        path: a file, or `file.mat:variable` for one array of several.
+        path: a file, or `file:variable` for one array of several (MATLAB, NumPy, HDF5, NetCDF4, Zarr).
         axes: order of the axes of a bare array, "hwb" or "bhw".
         layers: 3 to look for a scene, 2 to look for labels.
 
@@ -75,8 +85,11 @@ def find_reader(path: str | Path, *, axes: str | None = None, layers: int = 3) -
             f"The folder holds {', '.join(near)}." if near else f"The folder {file.parent} does not exist or is empty."
         )
         raise SceneError(f"{file} does not exist. {hint} Check the path.")
-    kind = next(reader for matches, reader in READERS.values() if matches(file))
-    if variable is not None and kind not in (Matlab, Numpy):
+    kinds = (reader for matches, reader in READERS.values() if matches(file))
+    if variable is not None:  # whoever names an array wants it bare, even if it stands in a known product
+        kinds = (reader for reader in kinds if reader.named_variables)
+    kind = next(kinds, None)
+    if kind is None:
         raise SceneError(f"{file} is no file with named variables; leave out ':{variable}'.")
     return kind(file, variable=variable, axes=axes, layers=layers)
 
@@ -96,8 +109,9 @@ def open_scene(
     are masked; both are told in `Scene.notes`.
 
     Args:
-        path: ENVI (header or binary), GeoTIFF or anything GDAL reads, MATLAB, NumPy, a folder or a list of tiles, an
-            EnMAP, DESIS or Sentinel-2 L2A product (folder or XML); `file.mat:variable` names one array of several.
+        path: ENVI (header or binary), GeoTIFF or anything GDAL reads, MATLAB, NumPy, HDF5 and NetCDF4, Zarr, a product of
+            EnMAP, PRISMA, EMIT, DESIS, Tanager or Sentinel-2, a folder or a list of tiles; `file:variable` names one array
+            of several.
         nodata: stored value that means "no data", in place of what the file says.
         drop_bands: one-based numbers of bands to leave out.
         keep_bad_bands: keep bands that the file flags as bad.

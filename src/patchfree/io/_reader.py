@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Shaped
@@ -71,6 +71,9 @@ class Description:
 
 class Reader(ABC):
     """One raster file (or one variable of it)."""
+
+    named_variables: ClassVar[bool] = False
+    """True where a file can hold several arrays, and `file:variable` names one."""
 
     def __init__(self, path: Path, *, variable: str | None = None, axes: str | None = None, layers: int = 3) -> None:
         """Remember what to read; nothing is opened yet.

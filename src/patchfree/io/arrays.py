@@ -17,6 +17,8 @@ from patchfree.scene import Bands, Grid
 class Numpy(Reader):
     """A bare array: rows, columns, bands unless `axes` says otherwise."""
 
+    named_variables = True
+
     def _array(self) -> tuple[str | None, Shaped[np.ndarray, ...]]:
         try:
             if self.path.suffix.lower() == ".npy":

@@ -32,7 +32,7 @@ def open_raster(path: Path) -> Any:  # noqa: ANN401 - rasterio is not typed
             ) from error
         raise SceneError(
             f"{path} cannot be opened as a raster: {str(error).rstrip('.')}. patchfree reads ENVI, GeoTIFF, MATLAB (.mat), NumPy "
-            "(.npy, .npz) and whatever GDAL reads; check that the file is complete and has the right ending."
+            "(.npy, .npz), HDF5, NetCDF, Zarr and whatever GDAL reads; check that the file is complete and has the right ending."
         ) from error
 
 

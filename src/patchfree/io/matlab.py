@@ -26,6 +26,8 @@ COMPLEX = np.dtype("complex128")
 class Matlab(Reader):
     """An array of a MATLAB file, found by its shape or named."""
 
+    named_variables = True
+
     def _is_hdf5(self) -> bool:
         return bool(h5py.is_hdf5(self.path))
 
