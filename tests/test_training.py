@@ -59,12 +59,13 @@ def test_layers_asked_for_later_are_added_to_a_finished_run(cli, files, tmp_path
     before = contents(out)
     cli.ok("train", files.scene, files.labels, "--out", out, *QUICK, "--probabilities", "--uncertainty")
     after = contents(out)
-    assert after.keys() - before.keys() == {"probabilities.tif", "uncertainty.tif"}
-    assert {name: after[name] for name in before} == before
+    assert after.keys() - before.keys() == {"probabilities.tif", "uncertainty.tif", "uncertainty.qml"}
+    assert {name for name in before if after[name] != before[name]} == {"item.json"}  # it lists the files
     once = tmp_path / "once"
     cli.ok("train", files.scene, files.labels, "--out", once, *QUICK, "--probabilities", "--uncertainty")
     assert after["probabilities.tif"] == (once / "probabilities.tif").read_bytes()
     assert after["uncertainty.tif"] == (once / "uncertainty.tif").read_bytes()
+    assert after["item.json"] == (once / "item.json").read_bytes()
 
 
 def test_what_a_finished_run_cannot_add_is_refused_and_not_left_out_in_silence(cli, files, tmp_path):

@@ -56,7 +56,7 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        new = folder / path.name
+        new = folder / f"new-{path.name}"  # if the process is killed, nothing unfinished bears the final name
         yield new
         if new.is_file():
             with new.open("rb+") as file:
