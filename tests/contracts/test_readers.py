@@ -3,6 +3,8 @@
 A new format gets these tests by being listed, and needs one writer here.
 """
 
+import json
+
 import numpy as np
 import pytest
 import rasterio
@@ -221,3 +223,19 @@ def test_a_missing_file_is_answered_with_what_the_folder_holds(path):
 def test_a_missing_folder_is_answered_with_its_name(tmp_path):
     with pytest.raises(SceneError, match=r"The folder .*nowhere does not exist or is empty"):
         open_scene(tmp_path / "nowhere" / "scene.hdr")
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_info_explains_it_and_a_network_trains_on_it(name, path, cube, cli, tmp_path):
+    shown = json.loads(cli.ok("info", path, "--mask", "none", "--json"))
+    assert (shown["rows"], shown["columns"], shown["bands_used"]) == (7, 9, len(cube))
+    assert shown["format"]
+    lines = [f"{row},{col},{'left' if col < 4 else 'right'}" for row in range(7) for col in range(9)]
+    (tmp_path / "points.csv").write_text("\n".join(["row,col,class", *lines]))
+    how = ("--fraction", 0.5, "--steps", 1, "--control", "none", "--device", "cpu", "--mask", "none")
+    cli.ok("train", path, tmp_path / "points.csv", "--out", tmp_path / "run", *how)
+    cli.ok("map", tmp_path / "run", path, "--out", tmp_path / "again.tif", "--mask", "none")
+    with rasterio.open(tmp_path / "run" / "map.tif") as trained, rasterio.open(tmp_path / "again.tif") as again:
+        np.testing.assert_array_equal(trained.read(1), again.read(1))
+        assert trained.crs == again.crs
+        assert trained.transform == again.transform
