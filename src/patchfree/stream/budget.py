@@ -69,7 +69,7 @@ def windows_at_once(model: SceneModel, memory: int, most: int, *, processes: int
         size //= 2
     least = processes * (_need(model, SMALLEST_WINDOW, 1) + kept)
     raise ConfigError(
-        f"Got --memory {memory / 1e6:,.0f}MB; the smallest that works for this network and scene"
+        f"Got --memory {memory / 1e6:,.0f} MB; the smallest that works for this network and scene"
         + (f" with {processes} processes" if processes > 1 else "")
         + f" is --memory {-(-least // 10**6)}MB."
         + (

@@ -198,7 +198,7 @@ def evaluate(
             job.file(made).remove()
 
 
-Loaded = tuple[dict[str, Shaped[np.ndarray, "c h w"]], Bool[np.ndarray, "h w"]]
+Loaded = tuple[dict[str, Shaped[np.ndarray, "_ _ _"]], Bool[np.ndarray, "_ _"]]  # maps of several strides
 
 
 @dataclass(frozen=True, eq=False)

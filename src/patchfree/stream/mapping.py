@@ -18,7 +18,7 @@ from jaxtyping import Shaped
 from patchfree.device import choose_device
 from patchfree.errors import ConfigError, SceneError
 from patchfree.files import exclusive, remove_unfinished, write_json
-from patchfree.io.geotiff import TILE, strips, write_class_map_windows, write_layers_windows
+from patchfree.io.geotiff import CACHE_BYTES, TILE, strips, write_class_map_windows, write_layers_windows
 from patchfree.io.qgis import write_share_style
 from patchfree.io.source import BandChoice, SceneSource
 from patchfree.io.zarr_layers import is_zarr, write_zarr
@@ -28,7 +28,7 @@ from patchfree.run import Run
 from patchfree.stream.budget import free_memory, whole_bytes, windows_at_once
 from patchfree.stream.evaluate import Evaluation, evaluate
 from patchfree.stream.journal import Journal
-from patchfree.stream.runners import GDAL_CACHE_BYTES, InThreads, OnDask, dask_client
+from patchfree.stream.runners import InThreads, OnDask, dask_client
 from patchfree.windows import Window, cover
 
 PROBES = 9  # windows whose values are compared with the training scene's
@@ -96,7 +96,7 @@ def map_scene(
     with torch.device("meta"):
         model = MODELS[run.model](bands=len(run.bands), classes=len(run.legend))
     budget = free_memory() if memory is None else memory
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
         if not workers and scheduler is None and whole_bytes(model, source.grid.shape) <= budget:
             _in_one_piece(run, source, choice, files, statistics, device, tell)
             return {"windows": 1, "window_px": max(source.grid.shape), "share_waiting": None}

@@ -15,10 +15,11 @@ import torch
 
 from patchfree import __version__
 from patchfree.errors import MissingExtra, RunError
+from patchfree.io.geotiff import CACHE_BYTES
 from patchfree.models._statistics import Part
 from patchfree.stream.evaluate import Evaluation, Loaded, Work
 
-GDAL_CACHE_BYTES = 64_000_000  # in place of a twentieth of the machine's memory
+SCHEDULER_SECONDS = 10.0  # until one must have answered
 FIRST_WORKER_SECONDS = 30.0
 
 
@@ -126,7 +127,7 @@ def _compute(
     """A window on a worker."""
     torch.set_num_threads(1)  # as in this process: the same bits
     values = {name: torch.from_numpy(value.copy()) for name, value in known.items()}
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
         return index, Work(job, number, values, first)(index)
 
 
@@ -149,7 +150,7 @@ def dask_client(scheduler: str | None, workers: int) -> Iterator[Any]:
         raise MissingExtra("distributed", "dask", "Computing on several processes or machines") from None
     if scheduler is not None:
         try:
-            client = distributed.Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
+            client = distributed.Client(scheduler, timeout=SCHEDULER_SECONDS)  # type: ignore[no-untyped-call]
         except (OSError, ValueError, TimeoutError) as error:
             raise RunError(
                 f"No dask scheduler answers at {scheduler} ({error}). Start one with `dask scheduler`, and workers with `dask worker "
