@@ -4,6 +4,8 @@ A new format gets these tests by being listed, and needs one writer here.
 """
 
 import json
+import os
+import pickle
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from affine import Affine
 
 from patchfree.errors import SceneError
 from patchfree.io import QUALITY, READERS, find_reader, open_scene
+from patchfree.io.source import SceneSource
 from products_hdf import RFL, write_emit, write_netcdf, write_prisma, write_tanager
 from products_xml import write_desis, write_enmap, write_sentinel2
 
@@ -25,6 +28,8 @@ SCALES = {  # factor and offset of physical values
     "prisma": tuple(np.array(values)[:, None, None] for values in ([0.8 / 65535] * 2 + [0.5 / 65535], [0, 0, 0.1])),
     "sentinel2": (1e-4, -0.1),
 }
+NOT_READ = ("_B02_10m.jp2", "_AOT_20m.jp2", "_B01_20m.jp2")
+"""Images of a Sentinel-2 product that are not part of the scene."""
 FLAGS = np.random.default_rng(1).integers(0, 12, (7, 9)).astype("uint8")
 WINDOWS = [
     (slice(0, 7), slice(0, 9)),
@@ -239,3 +244,28 @@ def test_info_explains_it_and_a_network_trains_on_it(name, path, cube, cli, tmp_
         np.testing.assert_array_equal(trained.read(1), again.read(1))
         assert trained.crs == again.crs
         assert trained.transform == again.transform
+
+
+def test_a_change_of_any_file_of_the_scene_is_seen(path, tmp_path):
+    """So that work on the old scene is not used for the new one."""
+    before = SceneSource(str(path)).signature()
+    assert SceneSource(str(path)).signature() == before
+    for file in SceneSource(str(path)).reader.files:
+        assert file.is_file()
+        was = file.stat()
+        os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns + 10**9))
+        assert SceneSource(str(path)).signature() != before, file
+        os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert SceneSource(str(path)).signature() == before
+    unseen = {p for p in tmp_path.rglob("*") if p.is_file()} - set(SceneSource(str(path)).reader.files)
+    assert [p.name for p in unseen if not p.name.endswith(NOT_READ)] == []
+
+
+def test_a_source_is_sent_to_another_process_without_what_was_read(path, cube):
+    source = SceneSource(str(path), mask=())
+    description = source.description
+    sent = pickle.loads(pickle.dumps(source))
+    assert "reader" not in vars(sent)
+    assert sent == source
+    np.testing.assert_array_equal(sent.reader.read(WINDOWS[1]), cube[:, *WINDOWS[1]])
+    assert sent.grid.as_dict() == description.grid.as_dict()

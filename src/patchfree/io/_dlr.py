@@ -101,6 +101,12 @@ class DlrProduct(Reader):
     layout: ClassVar[Layout]
     quality_layers: ClassVar[tuple[str, ...]]
 
+    @property
+    def files(self) -> list[Path]:
+        """Every file of the product."""
+        stem = self.layout.stem(self.path).upper()
+        return sorted(p for p in self._folder().iterdir() if p.is_file() and p.name.upper().startswith(stem))
+
     @abstractmethod
     def notes(self, present: dict[str, Path]) -> tuple[str, ...]:
         """What is to be said of quality layers that are missing."""

@@ -55,6 +55,12 @@ def read_bands(path: Path, window: Window | None = None, bands: list[int] | None
 class Gdal(Reader):
     """A raster that GDAL opens."""
 
+    @property
+    def files(self) -> list[Path]:
+        """As GDAL has them: a virtual raster stands for several."""
+        with open_raster(self.path) as source:
+            return [Path(name) for name in source.files] or [self.path]
+
     def describe(self) -> Description:
         """Read tags, types and map position."""
         with open_raster(self.path) as source:

@@ -123,6 +123,11 @@ class Mosaic(Reader):
         )
         return whole, [(path, row - top, col - left, grid) for path, row, col, grid in placed]
 
+    @property
+    def files(self) -> list[Path]:
+        """The tiles, and the table that lists them."""
+        return [*([] if self.path.is_dir() else [self.path]), *(path for path, _, _, _ in self._placed[1])]
+
     def describe(self) -> Description:
         """Read the metadata of every tile."""
         return self._placed[0]

@@ -83,6 +83,11 @@ class Sentinel2(Reader):
             details={"metadata": metadata.name, "band_names": list(BANDS)},
         )
 
+    @property
+    def files(self) -> list[Path]:
+        """The XML and the images that are read."""
+        return [self._folder() / METADATA, *self._files(), *filter(None, [self._scl()])]
+
     def read(self, window: Window | None = None) -> Shaped[np.ndarray, "c h w"]:
         """The stored numbers; only the window is read from disk."""
         return np.concatenate([read_bands(path, window) for path in self._files()])
