@@ -196,7 +196,8 @@ def evaluate(
             job.file(made).remove()
 
 
-Loaded = tuple[dict[str, Shaped[np.ndarray, "c h w"]], Bool[np.ndarray, "h w"]]
+Loaded = tuple[dict[str, Shaped[np.ndarray, "_ _ _"]], Bool[np.ndarray, "h w"]]
+"""Maps by name, each channel first and of its own size, and where there is data."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,7 +259,7 @@ class Work:
         chain, window = job.chain(self.number), self._window(core)
         made_here = {made.name for stage in chain for made in stage.gives}
         files = {made.name: made for stage in job.stages for made in stage.gives}
-        maps: dict[str, Shaped[np.ndarray, "c h w"]] = {}
+        maps: dict[str, Shaped[np.ndarray, "_ _ _"]] = {}
         if "scene" in {name for stage in chain for name in stage.reads}:
             values, valid = job.source.read(window, job.choice)
             if self.first:
