@@ -54,7 +54,7 @@ def parts_of(x, valid, size, *, halo=8, moments=True):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("mean", [0.0, 5.0, 1e4], ids="mean {}".format)
+@pytest.mark.parametrize("mean", [0.0, 5.0, 1e4, 1e5], ids="mean {}".format)
 def test_mean_and_variance_of_groups_are_those_of_the_whole(mean, masked, size):
     x, valid = values(mean=mean, masked=masked)
     found = merge(parts_of(x, valid, size))
