@@ -167,12 +167,21 @@ def predict_scores(
     model.eval()
     with torch.inference_mode():
         scores: np.ndarray = model(x, mask, statistics)[0].float().cpu().numpy()
+    check_finite(scores, valid)
+    return np.ascontiguousarray(scores)
+
+
+def check_finite(scores: Float32[np.ndarray, "k h w"], valid: Bool[np.ndarray, "h w"]) -> None:
+    """Refuse scores from which no map can be made.
+
+    Raises:
+        SceneError: they are not finite.
+    """
     if not np.isfinite(scores[:, valid]).all():
         raise SceneError(
             "The network's scores are not finite on this scene: its values are probably far outside those of the training "
             "scene. Compare both with `patchfree info`."
         )
-    return np.ascontiguousarray(scores)
 
 
 def probabilities(

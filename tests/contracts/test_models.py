@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from patchfree.models import MODELS, SceneModel
+from patchfree.models._contract import Masks
+from patchfree.models._statistics import OF_THE_SCENE, Recorded, Recording
+from patchfree.stream.evaluate import Evaluation, evaluate
+from patchfree.stream.journal import Journal
+from patchfree.windows import expand, inside
+from windowed import BANDS, OneByOne, outputs_of, saved, untrained, values_of
 
 SIZES = [(16, 16), (17, 23), (1, 40), (9, 9)]
 
@@ -103,3 +110,155 @@ def test_a_window_with_the_stated_halo_gives_the_answer_of_the_whole(model):
     with torch.no_grad():
         window = model(x[:, :, halo : 16 + 3 * halo])[:, :, halo : halo + 16]
         torch.testing.assert_close(window, model(x)[:, :, 2 * halo : 2 * halo + 16], rtol=1e-4, atol=1e-4)
+
+
+# --- window by window: the whole scene's answer
+
+ODD = (37, 45)
+
+
+def hole(rows, cols):
+    """Pixels without data here and there, and a part of the scene without any."""
+    missing = np.random.default_rng(3).random((rows, cols)) < 0.2
+    missing[rows // 2 :, : cols // 2] = True
+    return missing
+
+
+def collar(rows, cols):
+    """A scene that stands askew in a frame without data."""
+    r, c = np.mgrid[:rows, :cols]
+    return (r + c < 20) | (c - r > cols - 12) | (r > rows - 6)
+
+
+SCENES = {
+    "odd size, windows of 16": (ODD, None, 16),
+    "odd size, windows of 32": (ODD, None, 32),
+    "windows larger than the scene": (ODD, None, 64),
+    "several windows of 32": ((70, 90), collar, 32),
+    "holes": (ODD, hole, 16),
+    "collar": (ODD, collar, 16),
+    "single row": ((1, 40), None, 16),
+    "single column": ((40, 1), None, 16),
+    "single pixel": ((1, 1), None, 16),
+    "only the last pixel of a window": ((17, 33), lambda h, w: np.indices((h, w)).sum(0) % 16 != 15, 16),
+}
+
+
+@pytest.fixture
+def run(kind):
+    (name,) = [name for name, value in MODELS.items() if value is kind]
+    return untrained(name)
+
+
+def whole(run, values, statistics=OF_THE_SCENE):
+    """Scores and data mask with the whole scene in memory."""
+    network = MODELS[run.model](bands=BANDS, classes=len(run.legend)).eval()
+    network.load_state_dict(run.weights)
+    valid = np.isfinite(values).all(0)
+    x = run.standardisation.apply_to(np.nan_to_num(values), valid)
+    with torch.inference_mode():
+        mask = None if valid.all() else torch.from_numpy(valid)[None]
+        return network(torch.from_numpy(x)[None], mask, statistics)[0].numpy(), valid
+
+
+def assert_same_map(found, scores, valid, legend):
+    """Scores within 1e-4, and labels equal except where two scores are as near as that."""
+    streamed = found["scores"].transpose(2, 0, 1)
+    np.testing.assert_allclose(streamed[:, valid], scores[:, valid], rtol=0, atol=1e-4)
+    labels = np.array([0, *(entry.value for entry in legend)])[np.where(valid, scores.argmax(0) + 1, 0)]
+    second, first = np.sort(scores, 0)[-2:]
+    sure = ~valid | (first - second > 2e-4)
+    assert sure.mean() > 0.9
+    np.testing.assert_array_equal(found["map"][..., 0][sure], labels[sure])
+
+
+@pytest.mark.parametrize("statistics", ["scene", "run"])
+@pytest.mark.parametrize("case", SCENES)
+def test_windows_give_the_answer_of_the_whole_scene(run, tmp_path, case, statistics):
+    shape, missing, size = SCENES[case]
+    values = values_of(*shape, missing=None if missing is None else missing(*shape))
+    used = OF_THE_SCENE
+    if statistics == "run":
+        training = Recording()
+        whole(run, values_of(24, 24, seed=5), training)
+        run.statistics.update(training.values)
+        used = Recorded(training.values)
+    scores, valid = whole(run, values, used)
+    job = Evaluation(run, saved(tmp_path / "scene.npy", values), tmp_path / "work", size, statistics, ("map", "scores"))
+    evaluate(job, run_all=OneByOne(), journal=Journal(job.folder))
+    assert_same_map(outputs_of(job), scores, valid, run.legend)
+
+
+def test_its_stages_read_and_give_what_they_state_and_together_are_the_network(model):
+    x, valid = random_scene(2, 7, 17, 23), random_scene(2, 17, 23) > -1
+    masks, made = Masks(valid, x.dtype), {"scene": x}
+    with torch.no_grad():
+        for stage in model.eval().stages():
+            given = stage.run({name: made[name] for name in stage.reads}, masks, OF_THE_SCENE)
+            assert sorted(given) == sorted(stated.name for stated in stage.gives)
+            for stated in stage.gives:
+                size = [-(-length // stated.stride) for length in (17, 23)]
+                assert given[stated.name].shape == (2, stated.channels, *size), stated.name
+                assert model.stride % stated.stride == 0
+            made |= given
+        assert [stated.name for stated in stage.gives] == ["scores"]
+        assert torch.equal(made["scores"], model(x, valid))
+
+
+def test_every_map_that_a_stage_gives_is_read_and_given_once(model):
+    stages = model.stages()
+    given = [made.name for stage in stages for made in stage.gives]
+    assert len(given) == len(set(given))
+    assert {name for stage in stages for name in stage.reads} == {"scene", *given} - {"scores"}
+
+
+@pytest.mark.parametrize("core", [(slice(32, 40), slice(48, 56)), (slice(40, 56), slice(32, 48))], ids=str)
+def test_a_pixel_depends_on_nothing_beyond_its_stages_halo(model, core):
+    """With the statistics given: what lies outside the window does not change the core."""
+    shape = (88, 88)
+    x, valid = random_scene(1, 7, *shape), random_scene(1, *shape, seed=2) > -1.5
+    recording, strides = Recording(), {"scene": 1}
+    with torch.no_grad():
+        model.eval()(x, valid, recording)
+        known, maps = Recorded(recording.values), {"scene": x}
+        for stage in model.stages():
+            window = expand(core, stage.halo, shape)
+            seen = torch.zeros(shape, dtype=torch.bool)
+            seen[window] = True
+            assert not seen[:4].any()
+            assert not seen[:, -4:].any()
+            other_valid = torch.where(seen, valid, ~valid)
+            others = {}
+            for name in stage.reads:
+                kept = seen[:: strides[name], :: strides[name]]  # the pixels under the centres of its kernels
+                others[name] = torch.where(kept, maps[name], random_scene(*maps[name].shape, seed=4) + 3)
+            given = stage.run(maps, Masks(valid, x.dtype), known)
+            other = stage.run(others, Masks(other_valid, x.dtype), known)
+            for made in stage.gives:
+                own = inside(core, (slice(0, shape[0]), slice(0, shape[1])), stride=made.stride)
+                a, b = given[made.name], other[made.name]
+                torch.testing.assert_close(a[..., *own], b[..., *own], rtol=1e-5, atol=1e-5)
+                assert not torch.allclose(a, b, atol=1e-2)
+            maps |= given
+            strides |= {made.name: made.stride for made in stage.gives}
+
+
+def test_maps_are_deleted_when_no_later_stage_needs_them(run, tmp_path):
+    job = Evaluation(
+        run, saved(tmp_path / "scene.npy", values_of(24, 40)), tmp_path / "work", 16, "scene", ("map", "scores")
+    )
+    stages, there, runner = job.stages, [], OneByOne()
+
+    def watching(work, todo):
+        there.append((work.number, {path.stem for path in job.folder.glob("*.map")} - {"valid"}))
+        return runner(work, todo)
+
+    evaluate(job, run_all=watching, journal=Journal(job.folder))
+    for number, names in there:
+        read = {name for later in range(number, len(stages)) for stage in job.chain(later) for name in stage.reads}
+        assert names <= read | {made.name for made in stages[number].gives}
+        assert all(job.stored(name) for name in names)
+    assert {number for number, _ in there} == {n for n, s in enumerate(stages) if any(not m.cheap for m in s.gives)}
+    assert {path.name for path in job.folder.iterdir() if path.suffix != ".jsonl"} == {
+        "valid.map", "map.out", "scores.out",
+    }  # fmt: skip

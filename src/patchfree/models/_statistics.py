@@ -167,12 +167,13 @@ class Gathering(Recorded):
             own, count = self._own(x, valid)
             share = own.shape[0] // groups
             count *= share
-            mean = _row_sums(own).reshape(groups, -1).sum(1) / max(count, 1)
-            centred = own - torch.from_numpy(mean).float().to(own.device).repeat_interleave(share)[:, None, None]
+            about = torch.from_numpy(_row_sums(own).reshape(groups, -1).sum(1) / max(count, 1)).float()
+            centred = own - about.to(own.device).repeat_interleave(share)[:, None, None]
             if valid is not None:
                 centred = centred * valid[0, :, *self.core]
-            # The mean that was taken off is rounded to single precision; that is mended in double precision.
+            # What was taken off is rounded to single precision, and so are sums of values far from 0; the small rest is not.
             rest = _row_sums(centred).reshape(groups, -1).sum(1)
+            mean = about.double().numpy() + rest / max(count, 1)
             squares = _row_sums(centred.square_()).reshape(groups, -1).sum(1) - rest**2 / max(count, 1)
             raise Unknown(Part(key, count, mean, squares))
         return super().moments(key, x, valid, groups)

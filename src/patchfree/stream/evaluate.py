@@ -30,7 +30,7 @@ from patchfree.io.source import BandChoice, SceneSource
 from patchfree.models import SceneModel, trained_model
 from patchfree.models._contract import FeatureMap, Masks, Stage
 from patchfree.models._statistics import Gathering, Part, Recorded, Statistics, Unknown, merge
-from patchfree.predict import Prediction, probabilities
+from patchfree.predict import Prediction, check_finite, probabilities
 from patchfree.run import Run
 from patchfree.scene import Grid
 from patchfree.stream.journal import Journal
@@ -198,7 +198,8 @@ def evaluate(
             job.file(made).remove()
 
 
-Loaded = tuple[dict[str, Shaped[np.ndarray, "_ _ _"]], Bool[np.ndarray, "_ _"]]  # maps of several strides
+Loaded = tuple[dict[str, Shaped[np.ndarray, "_ _ _"]], Bool[np.ndarray, "_ _"]]
+"""Maps by name, each channel first and of its own size, and where there is data."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,6 +229,8 @@ class Work:
         chain, window, (arrays, valid) = job.chain(self.number), self._window(core), loaded
         stage = chain[-1]
         if not valid[inside(core, window)].any():
+            if stage is job.stages[-1]:  # its outputs are not all 0: layers of numbers hold NaN where there is no data
+                self._finish(torch.zeros(1, len(job.run.legend), *valid.shape), valid, core, window)
             return None
         device = next(job.model.parameters()).device
         maps = {
@@ -260,7 +263,7 @@ class Work:
         chain, window = job.chain(self.number), self._window(core)
         made_here = {made.name for stage in chain for made in stage.gives}
         files = {made.name: made for stage in job.stages for made in stage.gives}
-        maps: dict[str, Shaped[np.ndarray, "c h w"]] = {}
+        maps: dict[str, Shaped[np.ndarray, "_ _ _"]] = {}
         if "scene" in {name for stage in chain for name in stage.reads}:
             values, valid = job.source.read(window, job.choice)
             if self.first:
@@ -274,7 +277,9 @@ class Work:
 
     def _finish(self, scores: Tensor, valid: Bool[np.ndarray, "h w"], core: Window, window: Window) -> None:
         own = inside(core, window)
-        layers = self.job.finish(scores[0, :, *own].float().cpu().contiguous().numpy(), valid[own])
+        found = scores[0, :, *own].float().cpu().contiguous().numpy()
+        check_finite(found, valid[own])
+        layers = self.job.finish(found, valid[own])
         for name, values in layers.items():
             self.job.output(name).write(core, values)
 

@@ -49,19 +49,23 @@ class InThreads:
         before = torch.get_num_threads()
         _ = work.job.model, work.job.stages, work.job.cores, work.job.choice  # built once, not in every thread
         pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
-        with ThreadPoolExecutor(self.threads) as readers, pool:
-            try:
-                running: deque[tuple[int, Future[Part | None]]] = deque()
-                for index in todo:
-                    running.append((index, pool.submit(self._compute, work, index, readers.submit(work.load, index))))
-                    if len(running) > self.threads:
+        running: deque[tuple[int, Future[Part | None]]] = deque()
+        try:
+            with ThreadPoolExecutor(self.threads) as readers, pool:
+                try:
+                    for index in todo:
+                        loading = readers.submit(work.load, index)
+                        running.append((index, pool.submit(self._compute, work, index, loading)))
+                        if len(running) > self.threads:
+                            yield self._result(*running.popleft())
+                    while running:
                         yield self._result(*running.popleft())
-                while running:
-                    yield self._result(*running.popleft())
-            finally:
-                for _, future in running:
-                    future.cancel()
-                torch.set_num_threads(before)
+                finally:
+                    for _, future in running:
+                        future.cancel()
+        finally:
+            # Only when the pool's threads are gone: one that starts late sets the number for all threads to come.
+            torch.set_num_threads(before)
 
     def _compute(self, work: Work, index: int, loading: Future[Loaded]) -> Part | None:
         began = time.perf_counter()
