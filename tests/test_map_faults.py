@@ -154,6 +154,11 @@ def test_line_of_the_journal_that_was_cut_off_does_not_count(cli, large, tmp_pat
     last.write_bytes(last.read_bytes()[:-10])
     before = finished_windows(tmp_path)
     assert len(before) == 99
+    with pytest.MonkeyPatch.context() as patch:  # what is written after it stands on a line of its own
+        stop_after(patch, 1, KeyboardInterrupt())
+        assert cli(*large.words(tmp_path)).code == 1
+    before = finished_windows(tmp_path)
+    assert len(before) == 100
     added.clear()
     cli.ok(*large.words(tmp_path))
     assert set(added) == ALL - before
