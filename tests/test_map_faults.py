@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,10 +14,12 @@ import rasterio
 
 import patchfree
 from conftest import UTM33
-from jobs import PLACE, contents, no_torn_files, start, write_scene
+from jobs import PLACE, contents, full_disk, no_torn_files, start, write_scene
 from large import PASSES, WINDOWS, finished_windows, large_scene, unfinished, wait_for
+from patchfree.files import exclusive
+from patchfree.stream import mapping
 from patchfree.stream.journal import Journal
-from test_faults import LIMIT
+from patchfree.stream.maps import MapFile
 
 TURNS = {0: 4, 1: 3, 2: 3, 3: 3, 4: 1, 5: 1, 6: 1, 7: 1}
 """Passes of each stage: one for each statistic, and one for its maps."""
@@ -151,6 +154,11 @@ def test_line_of_the_journal_that_was_cut_off_does_not_count(cli, large, tmp_pat
     last.write_bytes(last.read_bytes()[:-10])
     before = finished_windows(tmp_path)
     assert len(before) == 99
+    with pytest.MonkeyPatch.context() as patch:  # what is written after it stands on a line of its own
+        stop_after(patch, 1, KeyboardInterrupt())
+        assert cli(*large.words(tmp_path)).code == 1
+    before = finished_windows(tmp_path)
+    assert len(before) == 100
     added.clear()
     cli.ok(*large.words(tmp_path))
     assert set(added) == ALL - before
@@ -159,61 +167,49 @@ def test_line_of_the_journal_that_was_cut_off_does_not_count(cli, large, tmp_pat
 
 # --- a full disk
 
-FULL_FEATURES = """
-from patchfree.stream.maps import MapFile
-real, calls = MapFile.write, []
-def write(self, *rest):
-    calls.append(1)
-    if len(calls) == 24:  # of the valid map 16, then of the first feature map
-        full(300_000)
-    real(self, *rest)
-MapFile.write = write
-"""
-FULL_JOURNAL = """
-from patchfree.stream.journal import Journal
-real = Journal.add
-def add(self, stage, turn, window, part):
-    if (stage, turn, window) == (0, 1, 3):
-        full(1_000)
-    real(self, stage, turn, window, part)
-Journal.add = add
-"""
-FULL_OUTPUT = """
-from patchfree.stream import mapping
-real = mapping._write
-def write(*rest):
-    full(10_000)
-    real(*rest)
-mapping._write = write
-"""
+
+def fill_up(monkeypatch, owner, name, size, when):
+    """Let the disk be full for files beyond a size from a certain call on."""
+    real, calls = getattr(owner, name), []
+
+    def call(*rest, **more):
+        calls.append(1)
+        if when(len(calls), rest):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        return real(*rest, **more)
+
+    monkeypatch.setattr(owner, name, call)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="limits on the size of files are a matter of POSIX")
 @pytest.mark.parametrize(
-    ("before", "name", "finished"),
+    ("where", "name", "finished"),
     [
-        ("full(1_000_000)\n", r"down1.map", 0),
-        (FULL_FEATURES, r"down1.map", 3 * WINDOWS),
-        (FULL_JOURNAL, r"pass-0-1.jsonl", WINDOWS),
-        (FULL_OUTPUT, r"uncertainty.tif", WINDOWS * PASSES),
+        ((mapping, "evaluate", 1_000_000, lambda *_: True), "down1.map", 0),
+        # 16 times the valid pixels are written, then the first feature map
+        ((MapFile, "write", 300_000, lambda count, _: count == 24), "down1.map", 3 * WINDOWS),
+        ((Journal, "add", 1_000, lambda _, rest: rest[1:4] == (0, 1, 3)), "pass-0-1.jsonl", WINDOWS),
+        ((mapping, "_write", 10_000, lambda *_: True), "uncertainty.tif", WINDOWS * PASSES),
     ],
     ids=["from the start", "feature maps", "journal", "output"],
 )
 def test_full_disk_is_told_the_old_map_stays_and_the_next_start_goes_on(
-    cli, begin, large, tmp_path, added, before, name, finished
+    cli, large, tmp_path, added, where, name, finished
 ):
     (tmp_path / "map.tif").write_bytes(b"old")
-    process = begin(*large.words(tmp_path), before=LIMIT + before)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 1, said
-    assert f"{name} could not be written: " in said
-    assert "Free some space" in said
-    assert "run the same command again" in said
-    assert "Traceback" not in said
+    owner, attribute, size, when = where
+    with pytest.MonkeyPatch.context() as patch, full_disk(resource.getrlimit(resource.RLIMIT_FSIZE)[0]):
+        fill_up(patch, owner, attribute, size, when)
+        answer = cli(*large.words(tmp_path))
+    assert answer.code == 1, answer.err
+    assert f"{name} could not be written: " in answer.err
+    assert "Free some space" in answer.err
+    assert "run the same command again" in answer.err
+    assert "Traceback" not in answer.err
     assert (tmp_path / "map.tif").read_bytes() == b"old"
     assert no_torn_files(tmp_path)
     kept = finished_windows(tmp_path)
     assert finished <= len(kept) < finished + WINDOWS
+    added.clear()
     cli.ok(*large.words(tmp_path))
     assert set(added) == ALL - kept
     assert large.same(tmp_path)
@@ -333,11 +329,11 @@ def test_old_work_that_was_half_removed_is_not_used(cli, large, tmp_path, added,
     assert large.same(tmp_path)
 
 
-def test_two_commands_do_not_write_the_same_map(cli, begin, large, tmp_path):
-    mark = tmp_path / "mark"
-    process = begin(*large.words(tmp_path / "out"), before=SLOW.format(count=5, mark=str(mark)))
-    wait_for(mark.exists, process)
-    cli.refused(2, r"Another patchfree is at work in .*unfinished", *large.words(tmp_path / "out"))
+def test_two_commands_do_not_write_the_same_map(cli, large, tmp_path):
+    with exclusive(unfinished(tmp_path)):
+        cli.refused(2, r"Another patchfree is at work in .*unfinished", *large.words(tmp_path))
+    assert not (tmp_path / "map.tif").exists()
+    cli.ok(*large.words(tmp_path))
 
 
 # --- workers that are killed

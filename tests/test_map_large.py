@@ -272,6 +272,7 @@ def test_a_scene_many_times_the_memory_is_mapped_within_it(tmp_path, interleave)
         for _ in range(BANDS * SIDE // 100):
             file.write(rng.integers(0, 3000, (100, SIDE), dtype=np.int16).tobytes())
     fields = {"samples": SIDE, "lines": SIDE, "bands": BANDS, "data type": 2, "interleave": interleave, "byte order": 0}
+    fields["map info"] = "{UTM, 1, 1, 362000, 5810000, 30, 30, 33, North, WGS-84}"
     (tmp_path / "scene.hdr").write_text("ENVI\n" + "".join(f"{key} = {value}\n" for key, value in fields.items()))
     torch.manual_seed(0)
     net = MODELS["freenet"](bands=BANDS, classes=4)
