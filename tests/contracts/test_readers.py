@@ -3,6 +3,8 @@
 A new format gets these tests by being listed, and needs one writer here.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import rasterio
@@ -187,6 +189,13 @@ def test_the_quality_of_a_window_is_a_part_of_that_of_the_whole(path, window):
     for known, mask in whole.items():
         assert (mask.shape, mask.dtype) == (CUBE.shape[1:], bool)
         np.testing.assert_array_equal(part[known], mask[window])
+
+
+def test_it_knows_the_files_that_it_reads_and_no_others(path, tmp_path):
+    whole = {p for p in tmp_path.rglob("*") if p.is_file()}
+    beside = path.with_name(f"{path.stem} map.tif")
+    write_tif(beside, CUBE[:1])
+    assert {Path(file) for file in find_reader(path).files()} == whole
 
 
 def test_reading_twice_gives_equal_scenes(path):

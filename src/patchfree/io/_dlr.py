@@ -172,6 +172,11 @@ class DlrProduct(Reader):
         """The mask of the cube's own file, if it has one."""
         return Gdal(self._cube()).outside(window)
 
+    def files(self) -> list[Path]:
+        """All of the product's: they begin alike."""
+        stem = self.layout.stem(self.path).upper()
+        return sorted(p for p in self._folder().iterdir() if p.name.upper().startswith(stem) and p.is_file())
+
     def _folder(self) -> Path:
         return self.path if self.path.is_dir() else self.path.parent
 

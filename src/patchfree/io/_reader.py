@@ -97,6 +97,10 @@ class Reader(ABC):
     def read(self, window: Window | None = None) -> Shaped[np.ndarray, "c h w"]:
         """The stored numbers of all bands, without scale or mask; of a window if one is given."""
 
+    def files(self) -> list[Path]:
+        """The files that are read: if none of them changes, neither does the scene."""
+        return sorted(p for p in self.path.rglob("*") if p.is_file()) if self.path.is_dir() else [self.path]
+
     def outside(self, window: Window | None = None) -> Bool[np.ndarray, "h w"] | None:
         """True where the file's own mask says that a pixel holds nothing; None if it has no such mask."""
         del window

@@ -111,6 +111,11 @@ class Emit(Reader):
                     found[quality][line, inside[line]] |= pixels[:, band] > 0.5
             return found
 
+    def files(self) -> list[Path]:
+        """The cube, and the mask file if there is one."""
+        mask = self._mask_file()
+        return [self.path] if mask is None else [self.path, mask]
+
     def _mask_file(self) -> Path | None:
         """The newest mask file of the same granule in the same folder."""
         granule = GRANULE.fullmatch(self.path.name)

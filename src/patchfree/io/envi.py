@@ -100,6 +100,10 @@ class Envi(Reader):
         binary = find_binary(header) if self.path.suffix.lower() == ".hdr" else self.path
         return header, binary, parse_header(header)
 
+    def files(self) -> list[Path]:
+        """Header and binary."""
+        return list(self._open()[:2])
+
     def describe(self) -> Description:
         """Read the header and check it against the size of the binary."""
         header, binary, fields = self._open()

@@ -55,6 +55,11 @@ def read_bands(path: Path, window: Window | None = None, bands: list[int] | None
 class Gdal(Reader):
     """A raster that GDAL opens."""
 
+    def files(self) -> list[Path]:
+        """The raster, and what GDAL reads with it: masks, statistics, the parts of a virtual raster."""
+        with open_raster(self.path) as source:
+            return sorted(Path(name) for name in source.files if Path(name).is_file())
+
     def describe(self) -> Description:
         """Read tags, types and map position."""
         with open_raster(self.path) as source:

@@ -123,6 +123,11 @@ class Mosaic(Reader):
         )
         return whole, [(path, row - top, col - left, grid) for path, row, col, grid in placed]
 
+    def files(self) -> list[Path]:
+        """The tiles, and the table that lists them."""
+        tables = [self.path] if self.path.is_file() else []
+        return tables + [file for tile in self._tiles() for file in Gdal(tile).files()]
+
     def describe(self) -> Description:
         """Read the metadata of every tile."""
         return self._placed[0]

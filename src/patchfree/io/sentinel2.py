@@ -108,6 +108,10 @@ class Sentinel2(Reader):
             )
         return found[0]
 
+    def files(self) -> list[Path]:
+        """All of the product's."""
+        return sorted(p for p in self._folder().rglob("*") if p.is_file())
+
     def _files(self) -> list[Path]:
         folder = self._images()
         found = {band: sorted(folder.glob(f"*_{band}_20m.jp2")) for band in BANDS}

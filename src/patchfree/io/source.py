@@ -124,12 +124,7 @@ class SceneSource:
 
     def signature(self) -> dict[str, Any]:
         """What tells this scene from another, without reading it: plain values for JSON."""
-        files = sorted(p for p in self._files() if p.is_file())
         return dataclasses.asdict(self) | {
-            "files": [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files],
+            "files": [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in self.reader.files()],
             "shape": list(self.grid.shape),
         }
-
-    def _files(self) -> list[Path]:
-        path = self.reader.path
-        return list(path.iterdir()) if path.is_dir() else list(path.parent.glob(f"{path.stem}*"))
