@@ -116,10 +116,7 @@ class SceneSource:
         """
         values, valid = self.read(None, choice)
         if not valid.any():
-            raise SceneError(
-                f"{self.path}: no pixel holds data in all {len(choice.wanted)} bands that the run needs. Check nodata and masks "
-                "with `patchfree info`."
-            )
+            raise nothing_to_map(self, choice)
         return Scene(Path(self.path).name, values, valid, choice.wanted, self.grid, self.description.notes, {})
 
     def signature(self) -> dict[str, Any]:
@@ -128,3 +125,11 @@ class SceneSource:
             "files": [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in self.reader.files()],
             "shape": list(self.grid.shape),
         }
+
+
+def nothing_to_map(source: SceneSource, choice: BandChoice) -> SceneError:
+    """The error for a scene without data in these bands."""
+    return SceneError(
+        f"{source.path}: no pixel holds data in all {len(choice.wanted)} bands that the run needs. Check nodata and masks "
+        "with `patchfree info`."
+    )
