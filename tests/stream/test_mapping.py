@@ -126,7 +126,13 @@ def test_too_little_memory_is_refused_with_the_smallest_that_works(run, tmp_path
 
 
 def test_only_the_map_is_written_if_nothing_else_is_asked_for(run, scene, tmp_path, small_windows):
-    map_scene(run, scene.path, tmp_path / "out" / "map.tif", device="cpu")
+    kept = set()
+
+    def look(progress):
+        kept.update(path.name for path in (tmp_path / "out").rglob("*.out"))
+
+    map_scene(run, scene.path, tmp_path / "out" / "map.tif", device="cpu", progress=look)
+    assert kept == {"map.out"}
     assert set(contents(tmp_path / "out")) == {"map.tif", "map.tif.aux.xml", "map.qml"}
 
 
