@@ -14,6 +14,7 @@ from patchfree.scene import Bands, Grid, Scene, make_scene
 
 if TYPE_CHECKING:
     from jobs import CommandLine, Files
+    from large import Large
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line does; before torch is loaded
 
@@ -84,3 +85,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     from jobs import make_files
 
     return make_files(tmp_path_factory.mktemp("input"))
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Large:
+    """A scene that was mapped in windows; tests only read it."""
+    from large import make_large
+
+    return make_large(tmp_path_factory.mktemp("large"))

@@ -12,6 +12,8 @@ ENMAP = "ENMAP01-____L2A-DT0000001867_20220724T104526Z_008_V010302_20230628T1656
 DESIS = "DESIS-HSI-L2A-DT0707652640_011-20220404T193259-V0220"
 SAFE = "S2B_MSIL2A_20240830T100559_N0511_R022_T32TPS_20240830T134009.SAFE"
 TILE = "T32TPS_20240830T100559"
+GRANULE = "L2A_T32TPS_A038765_20240830T100558"
+GRANULE_ID = "S2B_OPER_MSI_L2A_TL_2BPS_20240830T134009_A038765_T32TPS_N05.11"
 S2_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B8A", "B11", "B12")
 
 
@@ -103,8 +105,9 @@ S2_SPECTRAL = (
 )
 
 
-def s2_xml(*, baseline="05.11", quantum="10000", offset="-1000", response=True):
+def s2_xml(files, *, baseline="05.11", quantum="10000", offset="-1000", response=True):
     """The product XML: a namespace at the root only, B2 where files say B02, band_id beside bandId."""
+    listed = "".join(f"<IMAGE_FILE>{name}</IMAGE_FILE>" for name in files)
     spectral = ""
     for number, name, resolution, low, high, centre in S2_SPECTRAL:
         # A triangle over MIN..MAX, whose width at half maximum is half its base.
@@ -120,7 +123,11 @@ def s2_xml(*, baseline="05.11", quantum="10000", offset="-1000", response=True):
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n<n1:Level-2A_User_Product '
         'xmlns:n1="https://psd-15.sentinel2.eo.esa.int/PSD/User_Product_Level-2A.xsd"><n1:General_Info>'
-        f"<Product_Info><PROCESSING_BASELINE>{baseline}</PROCESSING_BASELINE></Product_Info>"
+        f"<Product_Info><PRODUCT_URI>{SAFE}</PRODUCT_URI><PROCESSING_LEVEL>Level-2A</PROCESSING_LEVEL>"
+        f"<PRODUCT_TYPE>S2MSI2A</PRODUCT_TYPE><PROCESSING_BASELINE>{baseline}</PROCESSING_BASELINE>"
+        f'<Product_Organisation><Granule_List><Granule granuleIdentifier="{GRANULE_ID}" imageFormat="JPEG2000">{listed}'
+        "</Granule></Granule_List></Product_Organisation><Query_Options><PRODUCT_FORMAT>SAFE_COMPACT</PRODUCT_FORMAT>"
+        "</Query_Options></Product_Info>"
         "<Product_Image_Characteristics><Special_Values><SPECIAL_VALUE_TEXT>NODATA</SPECIAL_VALUE_TEXT>"
         "<SPECIAL_VALUE_INDEX>0</SPECIAL_VALUE_INDEX></Special_Values><QUANTIFICATION_VALUES_LIST>"
         f'<BOA_QUANTIFICATION_VALUE unit="none">{quantum}</BOA_QUANTIFICATION_VALUE>'
@@ -131,13 +138,29 @@ def s2_xml(*, baseline="05.11", quantum="10000", offset="-1000", response=True):
     )
 
 
+def s2_tile_xml(rows, cols):
+    """The XML of the granule, from which GDAL takes the grids."""
+    grids = "".join(
+        f'<Size resolution="{r}"><NROWS>{rows * 20 // r}</NROWS><NCOLS>{cols * 20 // r}</NCOLS></Size>'
+        f'<Geoposition resolution="{r}"><ULX>600000</ULX><ULY>5000040</ULY><XDIM>{r}</XDIM><YDIM>-{r}</YDIM></Geoposition>'
+        for r in (10, 20, 60)
+    )
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<n1:Level-2A_Tile_ID '
+        'xmlns:n1="https://psd-15.sentinel2.eo.esa.int/PSD/S2_PDI_Level-2A_Tile_Metadata.xsd">'
+        f"<n1:General_Info><TILE_ID>{GRANULE_ID}</TILE_ID></n1:General_Info><n1:Geometric_Info><Tile_Geocoding>"
+        "<HORIZONTAL_CS_NAME>WGS84 / UTM zone 32N</HORIZONTAL_CS_NAME><HORIZONTAL_CS_CODE>EPSG:32632</HORIZONTAL_CS_CODE>"
+        f"{grids}</Tile_Geocoding></n1:Geometric_Info></n1:Level-2A_Tile_ID>\n"
+    )
+
+
 def write_sentinel2(folder, cube, *, scl=None, **xml):
     """A SAFE folder: nine bands at 20 m, and others at 10 m, 20 m and 60 m that must not get into the scene."""
     safe = Path(folder) / SAFE
-    images = safe / "GRANULE" / "L2A_T32TPS_A038765_20240830T100558" / "IMG_DATA"
+    images = safe / "GRANULE" / GRANULE / "IMG_DATA"
     for name in ("R10m", "R20m", "R60m"):
         (images / name).mkdir(parents=True)
-    (safe / "MTD_MSIL2A.xml").write_text(s2_xml(**xml))
+    (safe / "GRANULE" / GRANULE / "MTD_TL.xml").write_text(s2_tile_xml(*cube.shape[1:]))
     place = {"crs": "EPSG:32632", "driver": "JP2OpenJPEG", "QUALITY": "100", "REVERSIBLE": "YES"}
     at20 = Affine(20, 0, 600000, 0, -20, 5000040)
     others = np.full_like(cube[0], 4321)
@@ -148,4 +171,6 @@ def write_sentinel2(folder, cube, *, scl=None, **xml):
     raster(images / "R10m" / f"{TILE}_B02_10m.jp2", others.repeat(2, 0).repeat(2, 1), transform=at20, **place)
     if scl is not None:
         raster(images / "R20m" / f"{TILE}_SCL_20m.jp2", scl, transform=at20, **place)
+    files = [str(p.relative_to(safe).with_suffix("")) for p in sorted(images.glob("*/*.jp2"))]
+    (safe / "MTD_MSIL2A.xml").write_text(s2_xml(files, **xml))
     return safe

@@ -142,9 +142,10 @@ def test_uneven_sampling_does_not_pull_the_mean():
             r"the scene has no band between 920\.0 and 990\.0 nm",
         ),
         (sensor(400, 1100, 30, 5), single(706, 20), r"the scene has no band between 670\.0 and 700\.0 nm"),
+        (sensor(400, 1100, 12, 10), single(610, 10), r"the scene has no band between 604\.0 and 616\.0 nm"),
         (SENTINEL2, single(600, 100), r"the scene has no band between 492\.3 and 703\.8 nm"),
     ],
-    ids=["wider", "below", "above", "hole", "sampled too coarsely", "broad bands far apart"],
+    ids=["wider", "below", "above", "hole", "sampled too coarsely", "no finer than wanted", "broad bands far apart"],
 )
 def test_what_cannot_be_made_is_refused_with_the_reason(have, wanted, message):
     with pytest.raises(BandMismatch, match=message):

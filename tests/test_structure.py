@@ -180,3 +180,11 @@ def test_nothing_is_left_to_do_in_the_source():
 
 def test_every_file_says_what_it_is_for():
     assert [str(path.relative_to(ROOT)) for path in FILES if not ast.get_docstring(ast.parse(path.read_text()))] == []
+
+
+def test_the_extra_all_holds_every_extra_of_users_and_each_exists():
+    import tomllib
+
+    extras = tomllib.loads((ROOT.parents[1] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (named,) = extras["all"]
+    assert set(named.removeprefix("patchfree[").removesuffix("]").split(",")) == set(extras) - {"all", "dev"}

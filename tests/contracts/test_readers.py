@@ -3,7 +3,9 @@
 A new format gets these tests by being listed, and needs one writer here.
 """
 
-from pathlib import Path
+import json
+import os
+import pickle
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from affine import Affine
 
 from patchfree.errors import SceneError
 from patchfree.io import QUALITY, READERS, find_reader, open_scene
+from patchfree.io.source import SceneSource
 from products_hdf import RFL, write_emit, write_netcdf, write_prisma, write_tanager
 from products_xml import write_desis, write_enmap, write_sentinel2
 
@@ -25,6 +28,8 @@ SCALES = {  # factor and offset of physical values
     "prisma": tuple(np.array(values)[:, None, None] for values in ([0.8 / 65535] * 2 + [0.5 / 65535], [0, 0, 0.1])),
     "sentinel2": (1e-4, -0.1),
 }
+NOT_READ = ("_B02_10m.jp2", "_AOT_20m.jp2", "_B01_20m.jp2")
+"""Images of a Sentinel-2 product that are not part of the scene."""
 FLAGS = np.random.default_rng(1).integers(0, 12, (7, 9)).astype("uint8")
 WINDOWS = [
     (slice(0, 7), slice(0, 9)),
@@ -191,13 +196,6 @@ def test_the_quality_of_a_window_is_a_part_of_that_of_the_whole(path, window):
         np.testing.assert_array_equal(part[known], mask[window])
 
 
-def test_it_knows_the_files_that_it_reads_and_no_others(path, tmp_path):
-    whole = {p for p in tmp_path.rglob("*") if p.is_file()}
-    beside = path.with_name(f"{path.stem} map.tif")
-    write_tif(beside, CUBE[:1])
-    assert {Path(file) for file in find_reader(path).files()} == whole
-
-
 def test_reading_twice_gives_equal_scenes(path):
     one, two = open_scene(path), open_scene(path)
     assert one.fingerprint() == two.fingerprint()
@@ -230,3 +228,44 @@ def test_a_missing_file_is_answered_with_what_the_folder_holds(path):
 def test_a_missing_folder_is_answered_with_its_name(tmp_path):
     with pytest.raises(SceneError, match=r"The folder .*nowhere does not exist or is empty"):
         open_scene(tmp_path / "nowhere" / "scene.hdr")
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_info_explains_it_and_a_network_trains_on_it(name, path, cube, cli, tmp_path):
+    shown = json.loads(cli.ok("info", path, "--mask", "none", "--json"))
+    assert (shown["rows"], shown["columns"], shown["bands_used"]) == (7, 9, len(cube))
+    assert shown["format"]
+    lines = [f"{row},{col},{'left' if col < 4 else 'right'}" for row in range(7) for col in range(9)]
+    (tmp_path / "points.csv").write_text("\n".join(["row,col,class", *lines]))
+    how = ("--fraction", 0.5, "--steps", 1, "--control", "none", "--device", "cpu", "--mask", "none")
+    cli.ok("train", path, tmp_path / "points.csv", "--out", tmp_path / "run", *how)
+    cli.ok("map", tmp_path / "run", path, "--out", tmp_path / "again.tif", "--mask", "none")
+    with rasterio.open(tmp_path / "run" / "map.tif") as trained, rasterio.open(tmp_path / "again.tif") as again:
+        np.testing.assert_array_equal(trained.read(1), again.read(1))
+        assert trained.crs == again.crs
+        assert trained.transform == again.transform
+
+
+def test_a_change_of_any_file_of_the_scene_is_seen(path, tmp_path):
+    """So that work on the old scene is not used for the new one."""
+    before = SceneSource(str(path)).signature()
+    assert SceneSource(str(path)).signature() == before
+    for file in SceneSource(str(path)).reader.files:
+        assert file.is_file()
+        was = file.stat()
+        os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns + 10**9))
+        assert SceneSource(str(path)).signature() != before, file
+        os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert SceneSource(str(path)).signature() == before
+    unseen = {p for p in tmp_path.rglob("*") if p.is_file()} - set(SceneSource(str(path)).reader.files)
+    assert [p.name for p in unseen if not p.name.endswith(NOT_READ)] == []
+
+
+def test_a_source_is_sent_to_another_process_without_what_was_read(path, cube):
+    source = SceneSource(str(path), mask=())
+    description = source.description
+    sent = pickle.loads(pickle.dumps(source))
+    assert "reader" not in vars(sent)
+    assert sent == source
+    np.testing.assert_array_equal(sent.reader.read(WINDOWS[1]), cube[:, *WINDOWS[1]])
+    assert sent.grid.as_dict() == description.grid.as_dict()

@@ -4,7 +4,8 @@ import shutil
 
 import numpy as np
 import pytest
-from fixtures import random_cube
+import rasterio
+from fixtures import no_georeference_is_fine, random_cube
 
 from patchfree.errors import SceneError
 from patchfree.io import find_reader, open_scene
@@ -40,6 +41,25 @@ def test_folder_and_xml_give_nine_bands_at_20_metres(tmp_path, cube, part):
     assert scene.details["band_names"] == list(S2_BANDS)
     assert scene.details["format"] == "Sentinel-2 L2A"
     assert scene.all_valid
+
+
+def test_gdal_reads_the_same_numbers_offsets_and_grid(tmp_path, cube):
+    """GDAL's own driver reads the product's XML, too; it stacks only the bands measured at 20 m."""
+    safe = write_sentinel2(tmp_path, cube, scl=VEGETATION)
+    edit(safe, '<BOA_ADD_OFFSET band_id="12">-1000<', '<BOA_ADD_OFFSET band_id="12">-1500<')
+    scene = open_scene(safe)
+    with no_georeference_is_fine(), rasterio.open(safe / "MTD_MSIL2A.xml") as product:
+        (name,) = [name for name in product.subdatasets if ":20m:" in name]
+    with rasterio.open(name) as file:
+        assert rasterio.crs.CRS.from_wkt(scene.grid.crs) == file.crs
+        assert tuple(file.transform)[:6] == scene.grid.transform
+        names = [f"B0{tag[1:]}" if len(tag) == 2 else tag for tag in (file.tags(i)["BANDNAME"] for i in file.indexes)]
+        for band in ("B05", "B06", "B07", "B8A", "B11", "B12"):
+            number = names.index(band) + 1
+            reflectance = (file.read(number).astype(float) + float(file.tags(number)["BOA_ADD_OFFSET"])) / 10000
+            np.testing.assert_allclose(scene.values[S2_BANDS.index(band)], reflectance, rtol=1e-5, atol=1e-7)
+            nominal = float(file.tags(number)["WAVELENGTH"])
+            assert scene.bands.wavelengths_nm[S2_BANDS.index(band)] == pytest.approx(nominal, abs=5)
 
 
 def test_widths_are_those_of_the_response_at_half_its_maximum(tmp_path, cube):

@@ -219,7 +219,7 @@ def test_its_signature_changes_with_every_file_and_with_nothing_else(tmp_path, n
     first = SceneSource(str(path)).signature()
     (path.parent / f"{path.stem} map.tif").write_bytes(b"of this scene")
     assert SceneSource(str(path)).signature() == first
-    for file in SceneSource(str(path)).reader.files():
+    for file in SceneSource(str(path)).reader.files:
         before = SceneSource(str(path)).signature()
         if file.suffix.lower() not in (".hdr", ".xml"):
             changed(file)
@@ -235,10 +235,10 @@ def test_files_that_lie_apart_count_too(tmp_path):
     (tmp_path / "list.csv").write_text("image\ndata/tile.tif\n")
     cube, mask = tmp_path / RFL, tmp_path / RFL.replace("_RFL_", "_MASK_")
     for path, expected in (("scene.vrt", {"scene.vrt", "tile.tif"}), ("list.csv", {"list.csv", "tile.tif"})):
-        assert {p.name for p in SceneSource(str(tmp_path / path)).reader.files()} == expected
-    assert Emit(cube).files() == [cube]
+        assert {p.name for p in SceneSource(str(tmp_path / path)).reader.files} == expected
+    assert Emit(cube).files == [cube]
     mask.touch()
-    assert Emit(cube).files() == [cube, mask]
+    assert Emit(cube).files == [cube, mask]
 
 
 def test_its_signature_changes_with_the_way_of_reading(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 
 import numpy as np
@@ -292,3 +293,13 @@ def test_scores_that_are_not_finite_are_refused(begin):
     run.weights["head.bias"][1] = torch.inf
     with pytest.raises(SceneError, match=r"scores are not finite.*far outside those of the training scene"):
         finished(begin(run=run))
+
+
+def test_torch_has_as_many_threads_afterwards_as_before(begin):
+    def threads_of_a_new_thread():
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.get_num_threads).result()
+
+    before = torch.get_num_threads(), threads_of_a_new_thread()
+    finished(begin(), InThreads(4))
+    assert (torch.get_num_threads(), threads_of_a_new_thread()) == before

@@ -57,7 +57,7 @@ def scene(tmp_path):
 def small_windows(monkeypatch):
     """Windows of 16 pixels, two at a time, however small the scene."""
     monkeypatch.setattr(mapping, "whole_bytes", lambda model, shape: 10**18)
-    monkeypatch.setattr(mapping, "windows_at_once", lambda model, memory, most: (min(2, most), 16))
+    monkeypatch.setattr(mapping, "windows_at_once", lambda model, memory, most, **shared: (min(2, most), 16))
 
 
 def mapped(run, scene, folder, **more):
@@ -81,7 +81,7 @@ def test_windows_give_the_files_of_the_scene_in_one_piece(with_statistics, scene
     whole, facts = mapped(with_statistics, scene, tmp_path / "whole", statistics=statistics)
     assert facts == {"windows": 1, "window_px": 45, "share_waiting": None}
     monkeypatch.setattr(mapping, "whole_bytes", lambda model, shape: 10**18)
-    monkeypatch.setattr(mapping, "windows_at_once", lambda model, memory, most: (1, 16))
+    monkeypatch.setattr(mapping, "windows_at_once", lambda model, memory, most, **shared: (1, 16))
     parts, facts = mapped(with_statistics, scene, tmp_path / "parts", statistics=statistics)
     assert (facts["windows"], facts["window_px"]) == (9, 16)
     assert 0 <= facts["share_waiting"] <= 1
@@ -238,7 +238,7 @@ def test_another_request_throws_away_what_is_unfinished(with_statistics, scene, 
 
 def test_windows_of_another_size_throw_away_what_is_unfinished(run, scene, tmp_path, small_windows, monkeypatch):
     interrupted(run, scene, tmp_path / "cut", windows=12)
-    monkeypatch.setattr(mapping, "windows_at_once", lambda model, memory, most: (1, 24))
+    monkeypatch.setattr(mapping, "windows_at_once", lambda model, memory, most, **shared: (1, 24))
     assert went_on_at(run, scene, tmp_path / "cut")[0] == 1
 
 
@@ -305,7 +305,14 @@ def test_a_run_without_statistics_of_its_own_is_refused_with_the_advice(run, sce
     mapped(load_run(tmp_path / "run"), scene, tmp_path / "out")
 
 
-@pytest.mark.parametrize("more", [{"workers": -1}, {"workers": 2, "scheduler": "tcp://localhost:1"}], ids=str)
-def test_workers_here_and_elsewhere_are_not_both(run, scene, tmp_path, more):
-    with pytest.raises(ConfigError, match=rf"Got workers={more['workers']} and scheduler=.*; give one of them"):
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"workers": -1}, "Got workers=-1; need 0 or more"),
+        ({"workers": 2, "scheduler": "tcp://here:1"}, "Got --workers 2 and --scheduler tcp://here:1; give one of them"),
+    ],
+)
+def test_workers_here_and_elsewhere_are_not_both(run, scene, tmp_path, more, message):
+    with pytest.raises(ConfigError, match=message):
         mapped(run, scene, tmp_path / "out", **more)
+    assert not (tmp_path / "out").exists()

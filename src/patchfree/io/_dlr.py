@@ -101,6 +101,12 @@ class DlrProduct(Reader):
     layout: ClassVar[Layout]
     quality_layers: ClassVar[tuple[str, ...]]
 
+    @property
+    def files(self) -> list[Path]:
+        """Every file of the product."""
+        stem = self.layout.stem(self.path).upper()
+        return sorted(p for p in self._folder().iterdir() if p.is_file() and p.name.upper().startswith(stem))
+
     @abstractmethod
     def notes(self, present: dict[str, Path]) -> tuple[str, ...]:
         """What is to be said of quality layers that are missing."""
@@ -171,11 +177,6 @@ class DlrProduct(Reader):
     def outside(self, window: Window | None = None) -> Bool[np.ndarray, "h w"] | None:
         """The mask of the cube's own file, if it has one."""
         return Gdal(self._cube()).outside(window)
-
-    def files(self) -> list[Path]:
-        """All of the product's: they begin alike."""
-        stem = self.layout.stem(self.path).upper()
-        return sorted(p for p in self._folder().iterdir() if p.name.upper().startswith(stem) and p.is_file())
 
     def _folder(self) -> Path:
         return self.path if self.path.is_dir() else self.path.parent

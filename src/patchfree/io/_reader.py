@@ -24,6 +24,7 @@ __all__ = [
     "check_dtype",
     "in_nanometres",
     "layout",
+    "part_of_axes",
 ]
 
 QUALITY = ("cloud", "cirrus", "shadow", "haze", "snow", "water", "saturated", "bad")
@@ -89,6 +90,23 @@ class Reader(ABC):
         self.axes = axes
         self.layers = layers
 
+    @property
+    def in_one_piece(self) -> bool:
+        """True where the file must be read as a whole to get a window of it."""
+        return False
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file that the scene is read from; a map that is made inside its folder is not part of it."""
+        if not self.path.is_dir():
+            return [self.path]
+        unfinished = (".unfinished", ".part")
+        return [
+            path
+            for path in sorted(self.path.rglob("*"))
+            if path.is_file() and not any(part.endswith(unfinished) for part in path.relative_to(self.path).parts)
+        ]
+
     @abstractmethod
     def describe(self) -> Description:
         """Read the metadata only."""
@@ -96,10 +114,6 @@ class Reader(ABC):
     @abstractmethod
     def read(self, window: Window | None = None) -> Shaped[np.ndarray, "c h w"]:
         """The stored numbers of all bands, without scale or mask; of a window if one is given."""
-
-    def files(self) -> list[Path]:
-        """The files that are read: if none of them changes, neither does the scene."""
-        return sorted(p for p in self.path.rglob("*") if p.is_file()) if self.path.is_dir() else [self.path]
 
     def outside(self, window: Window | None = None) -> Bool[np.ndarray, "h w"] | None:
         """True where the file's own mask says that a pixel holds nothing; None if it has no such mask."""
@@ -135,6 +149,13 @@ def layout(path: Path, shape: tuple[int, ...], axes: str | None, custom: str) ->
     if (axes or custom) == "bhw":
         return shape[1], shape[2], shape[0], True
     return shape[0], shape[1], shape[2], False
+
+
+def part_of_axes(window: Window, dimensions: int, first: bool) -> tuple[slice, ...]:
+    """The window as a slice for each axis of a bare array."""
+    if dimensions == 2:
+        return window
+    return (slice(None), *window) if first else (*window, slice(None))
 
 
 def bands_first(array: Shaped[np.ndarray, ...], first: bool, window: Window | None) -> Shaped[np.ndarray, "c h w"]:

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from patchfree.errors import SceneError
-from patchfree.io._reader import Description, Reader, Window, bands_first, check_dtype, layout
+from patchfree.io._flat import read_part
+from patchfree.io._reader import Description, Reader, Window, bands_first, check_dtype, layout, part_of_axes
 from patchfree.io._variables import Variable, pick_variable
 from patchfree.scene import Bands, Grid
 
@@ -51,11 +52,22 @@ class Numpy(Reader):
             details={"variable": name} if name else {},
         )
 
+    @property
+    def in_one_piece(self) -> bool:
+        """An archive packs each array as a whole."""
+        return self.path.suffix.lower() == ".npz"
+
     def read(self, window: Window | None = None) -> Shaped[np.ndarray, "c h w"]:
-        """The stored numbers."""
+        """The stored numbers; of `.npy` only the window is read from disk."""
         _, array = self._array()
         first = layout(self.path, array.shape, self.axes, "hwb")[3]
-        return bands_first(np.asarray(array), first, window)
+        if window is None or not isinstance(array, np.memmap):
+            return bands_first(np.asarray(array), first, window)
+        cut = part_of_axes(window, array.ndim, first)
+        turned = not array.flags.c_contiguous  # Fortran's order: the first axis runs fastest
+        shape, axes = (array.shape[::-1], cut[::-1]) if turned else (array.shape, cut)
+        part = read_part(self.path, array.dtype, shape, array.offset, axes)
+        return bands_first(part.T if turned else part, first, None)
 
 
 def _axes_note(shape: tuple[int, ...], first: bool) -> str:

@@ -3,8 +3,8 @@
 Binned products have fewer bands; the XML says which. The product also holds `...-SPECTRAL_IMAGE.hdr`, an ENVI header
 beside a GeoTIFF: naming it reads the product, too.
 
-Sources: DESIS Product Specification PAV-DLR-ICD-003; names, XML and the bands of QL_QUALITY-2 as several independent
-readers of the archive's files state them.
+The bands of QL_QUALITY-2 are those that four independent readers of real files agree on; docs/products/desis.md lists
+the sources.
 """
 
 from __future__ import annotations

@@ -88,6 +88,11 @@ class Emit(Reader):
             cube, _ = self._parts(file)
             return ~self._lookup(file, window, cube.shape[:2])[2]
 
+    @property
+    def files(self) -> list[Path]:
+        """The cube, and the mask file if there is one."""
+        return [self.path, *filter(None, [self._mask_file()])]
+
     def quality(self, window: Window | None = None) -> dict[str, Bool[np.ndarray, "h w"]]:
         """Flags of the mask file that lies beside, if there is one."""
         mask_path = self._mask_file()
@@ -110,11 +115,6 @@ class Emit(Reader):
                 for band, quality in wanted:
                     found[quality][line, inside[line]] |= pixels[:, band] > 0.5
             return found
-
-    def files(self) -> list[Path]:
-        """The cube, and the mask file if there is one."""
-        mask = self._mask_file()
-        return [self.path] if mask is None else [self.path, mask]
 
     def _mask_file(self) -> Path | None:
         """The newest mask file of the same granule in the same folder."""

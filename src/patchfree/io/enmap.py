@@ -33,7 +33,7 @@ LAYERS: dict[str, tuple[str, tuple[int, ...]]] = {
     "shadow": ("QL_QUALITY_CLOUDSHADOW", (1,)),
     "haze": ("QL_QUALITY_HAZE", (1,)),
     "snow": ("QL_QUALITY_SNOW", (1,)),
-    "water": ("QL_QUALITY_CLASSES", (2,)),  # 1 land, 3 background
+    "water": ("QL_QUALITY_CLASSES", (2,)),  # 1 land, 0 and 3 background
 }
 """For each mask the layer, and the values that mean it; 255 is background in some layers and means none of them."""
 TESTFLAGS = "QL_QUALITY_TESTFLAGS"

@@ -18,6 +18,7 @@ from jaxtyping import Shaped
 
 from patchfree.errors import SceneError
 from patchfree.io._envi_map import place
+from patchfree.io._flat import read_part
 from patchfree.io._reader import Description, LandClass, Reader, Window, check_dtype, in_nanometres
 from patchfree.scene import Bands, Grid
 
@@ -100,6 +101,7 @@ class Envi(Reader):
         binary = find_binary(header) if self.path.suffix.lower() == ".hdr" else self.path
         return header, binary, parse_header(header)
 
+    @property
     def files(self) -> list[Path]:
         """Header and binary."""
         return list(self._open()[:2])
@@ -147,10 +149,11 @@ class Envi(Reader):
         header, binary, fields = self._open()
         dtype, interleave, shape, offset = _binary_layout(header, binary, fields)
         order = INTERLEAVES[interleave]
-        stored = np.memmap(binary, dtype, "r", offset, tuple(shape[axis] for axis in order))
-        rows, cols = window or (slice(None), slice(None))
-        cut = tuple({"c": slice(None), "h": rows, "w": cols}[axis] for axis in order)
-        return np.asarray(stored[cut]).transpose([order.index(axis) for axis in "chw"])
+        sizes, to_chw = tuple(shape[axis] for axis in order), [order.index(axis) for axis in "chw"]
+        if window is None:
+            return np.asarray(np.memmap(binary, dtype, "r", offset, sizes)).transpose(to_chw)
+        cut = dict(zip("chw", (slice(None), *window), strict=True))
+        return read_part(binary, dtype, sizes, offset, tuple(cut[axis] for axis in order)).transpose(to_chw)
 
 
 def _binary_layout(

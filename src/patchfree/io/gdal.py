@@ -55,10 +55,11 @@ def read_bands(path: Path, window: Window | None = None, bands: list[int] | None
 class Gdal(Reader):
     """A raster that GDAL opens."""
 
+    @property
     def files(self) -> list[Path]:
-        """The raster, and what GDAL reads with it: masks, statistics, the parts of a virtual raster."""
+        """As GDAL has them: a virtual raster stands for several."""
         with open_raster(self.path) as source:
-            return sorted(Path(name) for name in source.files if Path(name).is_file())
+            return [Path(name) for name in source.files] or [self.path]
 
     def describe(self) -> Description:
         """Read tags, types and map position."""

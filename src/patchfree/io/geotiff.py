@@ -29,7 +29,7 @@ from patchfree.scene import Grid
 
 MOST_NAMED = 1024  # names are stored as a list with a place for every value up to the largest
 TILE = 512
-CACHE_BYTES = 256_000_000  # in place of a twentieth of the machine's memory
+CACHE_BYTES = 64_000_000  # of GDAL, in place of a twentieth of the machine's memory; more is not quicker
 
 
 def write_class_map(

@@ -13,7 +13,16 @@ from jaxtyping import Shaped
 from scipy.io.matlab import MatReadError
 
 from patchfree.errors import SceneError
-from patchfree.io._reader import Description, Reader, Window, bands_first, check_dtype, in_nanometres, layout
+from patchfree.io._reader import (
+    Description,
+    Reader,
+    Window,
+    bands_first,
+    check_dtype,
+    in_nanometres,
+    layout,
+    part_of_axes,
+)
 from patchfree.io._variables import Variable, pick_variable
 from patchfree.scene import Bands, Grid
 
@@ -49,17 +58,23 @@ class Matlab(Reader):
                 f"{self.path} cannot be read as a MATLAB file: {error}. It is damaged or of another format; copy it again."
             ) from error
 
-    def _load(self, name: str) -> Shaped[np.ndarray, ...]:
+    @property
+    def in_one_piece(self) -> bool:
+        """Versions 5 to 7 pack each array as a whole."""
+        return not self._is_hdf5()
+
+    def _load(self, name: str, cut: tuple[slice, ...] = ()) -> Shaped[np.ndarray, ...]:
+        """An array, or a part of it."""
         try:
             if self._is_hdf5():
                 with h5py.File(self.path) as file:
-                    data = file[name][()]
+                    data = file[name][cut[::-1]]
                     if data.dtype.names == REAL_IMAG:
                         return (data["real"] + 1j * data["imag"]).T
                     return np.asarray(data).T
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", scipy.io.matlab.MatReadWarning)
-                return np.asarray(scipy.io.loadmat(self.path, variable_names=[name])[name])
+                return np.asarray(scipy.io.loadmat(self.path, variable_names=[name])[name])[cut]
         except (ValueError, OSError, TypeError, KeyError, EOFError, MatReadError, zlib.error) as error:
             raise SceneError(
                 f"{self.path}: reading the variable {name!r} failed ({error}). The file is probably truncated; copy it again."
@@ -91,6 +106,12 @@ class Matlab(Reader):
         )
 
     def read(self, window: Window | None = None) -> Shaped[np.ndarray, "c h w"]:
-        """The stored numbers."""
-        array = self._load(pick_variable(self.path, self._variables(), self.variable, self.layers))
-        return bands_first(array, layout(self.path, array.shape, self.axes, "hwb")[3], window)
+        """The stored numbers; of version 7.3 only the window is read from disk."""
+        variables = self._variables()
+        name = pick_variable(self.path, variables, self.variable, self.layers)
+        shape = next(v.shape for v in variables if v.name == name)
+        first = layout(self.path, shape, self.axes, "hwb")[3]
+        if window is None:
+            return bands_first(self._load(name), first, None)
+        cut = part_of_axes(window, len(shape), first)
+        return bands_first(self._load(name, cut), first, None)

@@ -123,10 +123,10 @@ class Mosaic(Reader):
         )
         return whole, [(path, row - top, col - left, grid) for path, row, col, grid in placed]
 
+    @property
     def files(self) -> list[Path]:
         """The tiles, and the table that lists them."""
-        tables = [self.path] if self.path.is_file() else []
-        return tables + [file for tile in self._tiles() for file in Gdal(tile).files()]
+        return [*([] if self.path.is_dir() else [self.path]), *(path for path, _, _, _ in self._placed[1])]
 
     def describe(self) -> Description:
         """Read the metadata of every tile."""

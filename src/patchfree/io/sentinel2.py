@@ -83,6 +83,11 @@ class Sentinel2(Reader):
             details={"metadata": metadata.name, "band_names": list(BANDS)},
         )
 
+    @property
+    def files(self) -> list[Path]:
+        """The XML and the images that are read."""
+        return [self._folder() / METADATA, *self._files(), *filter(None, [self._scl()])]
+
     def read(self, window: Window | None = None) -> Shaped[np.ndarray, "c h w"]:
         """The stored numbers; only the window is read from disk."""
         return np.concatenate([read_bands(path, window) for path in self._files()])
@@ -107,10 +112,6 @@ class Sentinel2(Reader):
                 + ("patchfree reads products of one tile." if found else "Unpack or download the whole product.")
             )
         return found[0]
-
-    def files(self) -> list[Path]:
-        """All of the product's."""
-        return sorted(p for p in self._folder().rglob("*") if p.is_file())
 
     def _files(self) -> list[Path]:
         folder = self._images()

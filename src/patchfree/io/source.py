@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from jaxtyping import Bool, Float32
 
 from patchfree.errors import SceneError
 from patchfree.io import HIDDEN, find_reader, hidden_pixels, physical_values
+from patchfree.io._kept import Kept
 from patchfree.io._reader import Description, Reader
 from patchfree.resample import describe_resampling, resampling_weights
 from patchfree.scene import Bands, Grid, Scene
@@ -61,8 +63,15 @@ class SceneSource:
 
     @cached_property
     def reader(self) -> Reader:
-        """The reader of its format."""
-        return find_reader(self.path, axes=self.axes)
+        """The reader of its format; a file that cannot be read in windows is read once and kept."""
+        found = find_reader(self.path, axes=self.axes)
+        return Kept(found) if found.in_one_piece else found
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that the stored numbers take while windows are read; 0 where the file is read in windows."""
+        about = self.description
+        return prod((len(about.bands), *about.grid.shape)) * about.dtype.itemsize if self.reader.in_one_piece else 0
 
     @cached_property
     def description(self) -> Description:
@@ -122,9 +131,13 @@ class SceneSource:
     def signature(self) -> dict[str, Any]:
         """What tells this scene from another, without reading it: plain values for JSON."""
         return dataclasses.asdict(self) | {
-            "files": [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in self.reader.files()],
+            "files": [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in self.reader.files],
             "shape": list(self.grid.shape),
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is sent to another process: how to read, and not what was read."""
+        return dataclasses.asdict(self)
 
 
 def nothing_to_map(source: SceneSource, choice: BandChoice) -> SceneError:

@@ -47,7 +47,7 @@ def whole_bytes(model: SceneModel, shape: tuple[int, int]) -> int:
     return FIXED_BYTES + shape[0] * shape[1] * (pixel_bytes(model) + 4 * 4 * model.classes)
 
 
-def windows_at_once(model: SceneModel, memory: int, most: int) -> tuple[int, int]:
+def windows_at_once(model: SceneModel, memory: int, most: int, *, processes: int = 1, kept: int = 0) -> tuple[int, int]:
     """How many windows to compute at a time, and their rows and columns, so that they keep within a budget.
 
     Large windows come first, since their halo costs less; then many at a time.
@@ -55,19 +55,29 @@ def windows_at_once(model: SceneModel, memory: int, most: int) -> tuple[int, int
     Args:
         model: the network.
         memory: bytes for all together.
-        most: windows at a time that there may be.
+        most: windows at a time that there may be in a process.
+        processes: that share the memory.
+        kept: bytes of a scene that each process holds because its file cannot be read in windows.
 
     Raises:
         ConfigError: the smallest windows take more.
     """
-    size = LARGEST_WINDOW
+    size, share = LARGEST_WINDOW, memory // processes - kept
     while size >= SMALLEST_WINDOW:
-        if _need(model, size, 1) <= memory:
-            return max(n for n in range(1, most + 1) if _need(model, size, n) <= memory), size
+        if _need(model, size, 1) <= share:
+            return max(n for n in range(1, most + 1) if _need(model, size, n) <= share), size
         size //= 2
+    least = processes * (_need(model, SMALLEST_WINDOW, 1) + kept)
     raise ConfigError(
-        f"Got --memory {memory / 1e6:,.0f} MB; the smallest that works for this network and scene is "
-        f"--memory {-(-_need(model, SMALLEST_WINDOW, 1) // 10**6)}MB."
+        f"Got --memory {memory / 1e6:,.0f} MB; the smallest that works for this network and scene"
+        + (f" with {processes} processes" if processes > 1 else "")
+        + f" is --memory {-(-least // 10**6)}MB."
+        + (
+            f" The scene takes {kept / 1e6:,.0f} MB of it in each process, since its file cannot be read in windows: saved as "
+            "ENVI, GeoTIFF or .npy it takes none."
+            if kept
+            else ""
+        )
     )
 
 

@@ -13,7 +13,8 @@ Dimension key: c channels, h rows, w columns, k classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +37,7 @@ from patchfree.stream.journal import Journal
 from patchfree.stream.maps import MapFile
 from patchfree.windows import Window, at_stride, cover, expand, inside
 
-Runner = Callable[["Work", list[int]], Iterable[tuple[int, "Part | None"]]]
+Runner = Callable[["Work", list[int]], Generator[tuple[int, "Part | None"]]]
 """Computes the windows of a pass, and gives their numbers and results in any order."""
 
 
@@ -181,11 +182,12 @@ def evaluate(
             todo = [i for i in range(len(job.cores)) if i not in parts]
             done += len(parts)
             work = Work(job, number, known, first=number == 0 and turn == 0)
-            for index, part in run_all(work, todo):
-                journal.add(number, turn, index, part)
-                parts[index] = part
-                done += 1
-                tell(done, max(passes * len(job.cores), done))
+            with closing(run_all(work, todo)) as finished:  # whatever stops this loop stops those who compute, too
+                for index, part in finished:
+                    journal.add(number, turn, index, part)
+                    parts[index] = part
+                    done += 1
+                    tell(done, max(passes * len(job.cores), done))
             handed = [parts[i] for i in sorted(parts)]
             found = [part for part in handed if part is not None]
             turn += 1
@@ -196,7 +198,7 @@ def evaluate(
             job.file(made).remove()
 
 
-Loaded = tuple[dict[str, Shaped[np.ndarray, "_ _ _"]], Bool[np.ndarray, "h w"]]
+Loaded = tuple[dict[str, Shaped[np.ndarray, "_ _ _"]], Bool[np.ndarray, "_ _"]]
 """Maps by name, each channel first and of its own size, and where there is data."""
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from patchfree.errors import OutputError
 from patchfree.models._statistics import Part
 
 
@@ -26,10 +27,21 @@ class Journal:
     folder: Path
 
     def add(self, stage: int, turn: int, window: int, part: Part | None) -> None:
-        """A window is finished, and what it wrote is on disk."""
+        """A window is finished, and what it wrote is on disk.
+
+        Raises:
+            OutputError: the disk is full.
+        """
         entry = {"window": window, "part": None if part is None else _plain(part)}
-        with self._file(stage, turn).open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+        path = self._file(stage, turn)
+        try:
+            with path.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise OutputError(
+                f"{path} could not be written: {error.strerror or error}. Free some space, and run the same command again: the "
+                "finished windows are kept."
+            ) from error
 
     def read(self, stage: int, turn: int) -> Iterator[tuple[int, Part | None]]:
         """The finished windows of a pass; a last line that was cut off does not count."""

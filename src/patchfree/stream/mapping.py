@@ -17,8 +17,8 @@ from jaxtyping import Shaped
 
 from patchfree.device import choose_device
 from patchfree.errors import ConfigError
-from patchfree.files import exclusive, write_bytes
-from patchfree.io.geotiff import strips, write_class_map_windows, write_layers_windows
+from patchfree.files import exclusive, remove_unfinished, write_bytes
+from patchfree.io.geotiff import CACHE_BYTES, TILE, strips, write_class_map_windows, write_layers_windows
 from patchfree.io.qgis import write_share_style
 from patchfree.io.source import BandChoice, SceneSource, nothing_to_map
 from patchfree.io.zarr_layers import is_zarr, write_zarr
@@ -29,9 +29,8 @@ from patchfree.stream.budget import free_memory, whole_bytes, windows_at_once
 from patchfree.stream.evaluate import Evaluation, evaluate
 from patchfree.stream.journal import Journal
 from patchfree.stream.runners import InThreads, OnDask, dask_client
-from patchfree.windows import Window
+from patchfree.windows import Window, cover
 
-GDAL_CACHE_BYTES = 64_000_000  # in place of a twentieth of the machine's memory
 PROBES = 9  # windows whose values are compared with the training scene's
 
 
@@ -85,7 +84,11 @@ def map_scene(
     source = scene if isinstance(scene, SceneSource) else SceneSource(str(scene))
     files = files if isinstance(files, MapFiles) else MapFiles(Path(files))
     if workers < 0 or (workers and scheduler is not None):
-        raise ConfigError(f"Got workers={workers} and scheduler={scheduler}; give one of them.")
+        raise ConfigError(
+            f"Got --workers {workers} and --scheduler {scheduler}; give one of them: the workers of a scheduler are there already."
+            if workers > 0
+            else f"Got workers={workers}; need 0 or more."
+        )
     tell = progress or (lambda _: None)
     run.statistics_source(statistics)  # refuse early
     where = str(choose_device(device))
@@ -93,7 +96,7 @@ def map_scene(
     with torch.device("meta"):
         model = MODELS[run.model](bands=len(run.bands), classes=len(run.legend))
     budget = free_memory() if memory is None else memory
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
         if not workers and scheduler is None and whole_bytes(model, source.grid.shape) <= budget:
             _in_one_piece(run, source, choice, files, statistics, device, tell)
             return {"windows": 1, "window_px": max(source.grid.shape), "share_waiting": None}
@@ -138,10 +141,12 @@ def _in_windows(
     outputs = tuple(name for name, path in wanted.items() if path is not None)
     spread = workers > 0 or scheduler is not None
     most = 1 if spread or device != "cpu" else torch.get_num_threads()
-    at_once, size = windows_at_once(model, memory // max(1, workers), most)
+    at_once, size = windows_at_once(model, memory, most, processes=max(1, workers), kept=source.kept_bytes)
     job = Evaluation(run, source, folder, size, statistics, outputs, device)
     with exclusive(folder), ExitStack() as open_:
         _begin(folder, job)
+        for path in filter(None, wanted.values()):
+            remove_unfinished(path)
         client = open_.enter_context(dask_client(scheduler, workers)) if spread else None
         runner = InThreads(at_once) if client is None else OnDask(client, job)
         evaluate(job, run_all=runner, journal=Journal(folder), tell=lambda done, of: tell(Progress("map", done, of)))
@@ -168,6 +173,7 @@ def _begin(folder: Path, job: Evaluation) -> None:
     path, text = folder / "request.json", json.dumps(request, indent=2)
     if path.is_file() and path.read_text() == text:
         return
+    path.unlink(missing_ok=True)  # first: half of the old work must not pass for the whole of it
     for old in folder.iterdir():
         if old.name != ".lock":
             old.unlink()
@@ -178,7 +184,7 @@ def _write(job: Evaluation, files: MapFiles, tags: dict[str, str]) -> None:
     """The map last: when it is there, everything is."""
 
     def layers(name: str) -> Iterator[tuple[Window, Shaped[np.ndarray, "c _ _"]]]:
-        for window in strips(job.source.grid):
+        for window in cover(job.source.grid.shape, TILE):  # a strip of a wide scene with many classes is large
             yield window, job.output(name).read(window).transpose(2, 0, 1)
 
     legend, grid = job.run.legend, job.source.grid

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pkgutil import resolve_name
 from typing import Any
 
+import rasterio
 import torch
 
+from patchfree import __version__
 from patchfree.errors import MissingExtra, RunError
+from patchfree.io.geotiff import CACHE_BYTES
 from patchfree.models._statistics import Part
 from patchfree.stream.evaluate import Evaluation, Loaded, Work
+
+SCHEDULER_SECONDS = 10.0  # until one must have answered
+FIRST_WORKER_SECONDS = 30.0
 
 
 class InThreads:
@@ -37,24 +44,28 @@ class InThreads:
         """Share of the time, 0 to 1."""
         return self._waited / max(self._worked, 1e-9)
 
-    def __call__(self, work: Work, todo: list[int]) -> Iterator[tuple[int, Part | None]]:
+    def __call__(self, work: Work, todo: list[int]) -> Generator[tuple[int, Part | None]]:
         """The windows in their order."""
         before = torch.get_num_threads()
         _ = work.job.model, work.job.stages, work.job.cores, work.job.choice  # built once, not in every thread
         pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
-        with ThreadPoolExecutor(self.threads) as readers, pool:
-            try:
-                running: deque[tuple[int, Future[Part | None]]] = deque()
-                for index in todo:
-                    running.append((index, pool.submit(self._compute, work, index, readers.submit(work.load, index))))
-                    if len(running) > self.threads:
+        running: deque[tuple[int, Future[Part | None]]] = deque()
+        try:
+            with ThreadPoolExecutor(self.threads) as readers, pool:
+                try:
+                    for index in todo:
+                        loading = readers.submit(work.load, index)
+                        running.append((index, pool.submit(self._compute, work, index, loading)))
+                        if len(running) > self.threads:
+                            yield self._result(*running.popleft())
+                    while running:
                         yield self._result(*running.popleft())
-                while running:
-                    yield self._result(*running.popleft())
-            finally:
-                for _, future in running:
-                    future.cancel()
-                torch.set_num_threads(before)
+                finally:
+                    for _, future in running:
+                        future.cancel()
+        finally:
+            # Only when the pool's threads are gone: one that starts late sets the number for all threads to come.
+            torch.set_num_threads(before)
 
     def _compute(self, work: Work, index: int, loading: Future[Loaded]) -> Part | None:
         began = time.perf_counter()
@@ -74,7 +85,8 @@ class InThreads:
 class OnDask:
     """Compute on the workers of a dask cluster, which share the folder of the feature maps with this process.
 
-    A window that was lost with its worker is computed again by another.
+    A window that was lost with its worker is computed again by another. So is the job itself, which the scheduler holds and
+    hands to each worker: data that were scattered to the workers would be lost with them.
 
     Args:
         client: a `distributed.Client`.
@@ -82,10 +94,13 @@ class OnDask:
     """
 
     def __init__(self, client: Any, job: Evaluation) -> None:  # noqa: ANN401 - distributed is loaded on use
-        self.client = client
-        self.job = client.scatter(job, broadcast=True, hash=False)
+        import dask
 
-    def __call__(self, work: Work, todo: list[int]) -> Iterator[tuple[int, Part | None]]:
+        self.client = client
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}):  # it holds the weights
+            self.job = client.submit(_same, job, pure=False)
+
+    def __call__(self, work: Work, todo: list[int]) -> Generator[tuple[int, Part | None]]:
         """The windows as they are finished."""
         import distributed
 
@@ -101,6 +116,11 @@ class OnDask:
                 f"The workers of the cluster were killed again and again while they computed a window ({error}). They may lack "
                 "memory: pass a smaller --memory, or fewer --workers. The finished windows are kept."
             ) from error
+        except CancelledError as error:
+            raise RunError(
+                f"The cluster gave up a window ({str(error).rstrip('.')}): its scheduler was stopped, or a worker has another patchfree. Run "
+                "the same command again when it is there: the finished windows are kept."
+            ) from error
         finally:
             self.client.cancel(futures, force=True)
 
@@ -111,7 +131,13 @@ def _compute(
     """A window on a worker."""
     torch.set_num_threads(1)  # as in this process: the same bits
     values = {name: torch.from_numpy(value.copy()) for name, value in known.items()}
-    return index, Work(job, number, values, first)(index)
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+        return index, Work(job, number, values, first)(index)
+
+
+def _same(job: Evaluation) -> Evaluation:
+    """What a worker keeps of the job, with the network that it builds."""
+    return job
 
 
 @contextmanager
@@ -120,7 +146,7 @@ def dask_client(scheduler: str | None, workers: int) -> Iterator[Any]:
 
     Raises:
         MissingExtra: dask is not installed.
-        RunError: no scheduler answers at the address.
+        RunError: no scheduler answers at the address, it has no workers, or there is another patchfree or none.
     """
     try:
         import distributed
@@ -128,16 +154,40 @@ def dask_client(scheduler: str | None, workers: int) -> Iterator[Any]:
         raise MissingExtra("distributed", "dask", "Computing on several processes or machines") from None
     if scheduler is not None:
         try:
-            client = distributed.Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
+            client = distributed.Client(scheduler, timeout=SCHEDULER_SECONDS)  # type: ignore[no-untyped-call]
         except (OSError, ValueError, TimeoutError) as error:
             raise RunError(
                 f"No dask scheduler answers at {scheduler} ({error}). Start one with `dask scheduler`, and workers with `dask worker "
                 f"{scheduler}` in environments that have patchfree, or use --workers N for processes on this machine."
             ) from error
         with client:
+            _check_cluster(client, scheduler)
             yield client
         return
     settings: dict[str, Any] = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
     cluster = distributed.LocalCluster(memory_limit=0, **settings)  # type: ignore[no-untyped-call]
     with cluster, distributed.Client(cluster) as client:  # type: ignore[no-untyped-call]
         yield client
+
+
+def _check_cluster(client: Any, scheduler: str) -> None:  # noqa: ANN401 - distributed is loaded on use
+    """Refuse now what would else stand still, or break off with a message about graphs and keys."""
+    try:
+        client.wait_for_workers(1, timeout=FIRST_WORKER_SECONDS)
+    except TimeoutError:
+        raise RunError(
+            f"The scheduler at {scheduler} has no workers. Start some with `dask worker {scheduler}`, and run the same command again."
+        ) from None
+    wanted = "patchfree:__version__"
+    try:
+        versions = {client.run_on_scheduler(resolve_name, wanted), *client.run(resolve_name, wanted).values()}
+    except ImportError as error:
+        raise RunError(
+            f"The cluster at {scheduler} has no patchfree ({error}). Install patchfree {__version__} where the scheduler and the workers "
+            "run, and start them again."
+        ) from error
+    if versions != {__version__}:
+        raise RunError(
+            f"The cluster at {scheduler} has patchfree {', '.join(sorted(versions))}, this is {__version__}. Install the same release "
+            "where the scheduler and the workers run, and start them again."
+        )
