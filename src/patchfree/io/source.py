@@ -125,10 +125,7 @@ class SceneSource:
         """
         values, valid = self.read(None, choice)
         if not valid.any():
-            raise SceneError(
-                f"{self.path}: no pixel holds data in all {len(choice.wanted)} bands that the run needs. Check nodata and masks "
-                "with `patchfree info`."
-            )
+            raise nothing_to_map(self, choice)
         return Scene(Path(self.path).name, values, valid, choice.wanted, self.grid, self.description.notes, {})
 
     def signature(self) -> dict[str, Any]:
@@ -141,3 +138,11 @@ class SceneSource:
     def __getstate__(self) -> dict[str, Any]:
         """What is sent to another process: how to read, and not what was read."""
         return dataclasses.asdict(self)
+
+
+def nothing_to_map(source: SceneSource, choice: BandChoice) -> SceneError:
+    """The error for a scene without data in these bands."""
+    return SceneError(
+        f"{source.path}: no pixel holds data in all {len(choice.wanted)} bands that the run needs. Check nodata and masks "
+        "with `patchfree info`."
+    )

@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Shaped
 
 from patchfree.device import choose_device
-from patchfree.errors import ConfigError, SceneError
-from patchfree.files import exclusive, remove_unfinished, write_json
+from patchfree.errors import ConfigError
+from patchfree.files import exclusive, remove_unfinished, write_bytes
 from patchfree.io.geotiff import CACHE_BYTES, TILE, strips, write_class_map_windows, write_layers_windows
 from patchfree.io.qgis import write_share_style
-from patchfree.io.source import BandChoice, SceneSource
+from patchfree.io.source import BandChoice, SceneSource, nothing_to_map
 from patchfree.io.zarr_layers import is_zarr, write_zarr
 from patchfree.models import MODELS, SceneModel
 from patchfree.progress import Progress
@@ -101,7 +101,7 @@ def map_scene(
             _in_one_piece(run, source, choice, files, statistics, device, tell)
             return {"windows": 1, "window_px": max(source.grid.shape), "share_waiting": None}
         _check_magnitude(run, source, choice)
-        return _in_windows(run, source, files, model, budget, statistics, workers, scheduler, where, tell)
+        return _in_windows(run, source, choice, files, model, budget, statistics, workers, scheduler, where, tell)
 
 
 def _in_one_piece(
@@ -126,6 +126,7 @@ def _in_one_piece(
 def _in_windows(
     run: Run,
     source: SceneSource,
+    choice: BandChoice,
     files: MapFiles,
     model: SceneModel,
     memory: int,
@@ -149,7 +150,9 @@ def _in_windows(
         client = open_.enter_context(dask_client(scheduler, workers)) if spread else None
         runner = InThreads(at_once) if client is None else OnDask(client, job)
         evaluate(job, run_all=runner, journal=Journal(folder), tell=lambda done, of: tell(Progress("map", done, of)))
-        _check_data(job)
+        if not any(job.data.read(window).any() for window in strips(source.grid)):
+            shutil.rmtree(folder)
+            raise nothing_to_map(source, choice)
         _write(job, files, {"model_hash": run.model_hash, "statistics": statistics})
         shutil.rmtree(folder)
     waited = runner.waited if isinstance(runner, InThreads) else None
@@ -158,30 +161,23 @@ def _in_windows(
 
 def _begin(folder: Path, job: Evaluation) -> None:
     """Keep what an interrupted call of the same job has left there, and nothing else."""
+    run = job.run  # equal weights can come with other classes, offsets and temperature
     request = {
-        "run": job.run.model_hash,
+        "run": [run.model_hash, run.offsets, run.temperature, run.untrained, [entry.value for entry in run.legend]],
         "scene": job.source.signature(),
         "size": job.size,
         "statistics": job.statistics,
         "outputs": list(job.outputs),
         "torch": torch.__version__,
     }
-    path = folder / "request.json"
-    if path.is_file() and json.loads(path.read_text()) == json.loads(json.dumps(request)):
+    path, text = folder / "request.json", json.dumps(request, indent=2)
+    if path.is_file() and path.read_text() == text:
         return
     path.unlink(missing_ok=True)  # first: half of the old work must not pass for the whole of it
     for old in folder.iterdir():
         if old.name != ".lock":
             old.unlink()
-    write_json(path, request)
-
-
-def _check_data(job: Evaluation) -> None:
-    if not any(job.data.read(window).any() for window in strips(job.source.grid)):
-        raise SceneError(
-            f"{job.source.path}: no pixel holds data in all {len(job.run.bands)} bands that the run needs. Check nodata and masks "
-            "with `patchfree info`."
-        )
+    write_bytes(path, text.encode())
 
 
 def _write(job: Evaluation, files: MapFiles, tags: dict[str, str]) -> None:
