@@ -113,9 +113,13 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sides", type=int, nargs="+", default=[145, 500, 1000])
-    parser.add_argument("--folder", type=Path, default=None, help="where the scenes are kept; a temporary one if not given")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="where the scenes are kept; a temporary one if not given"
+    )
     parser.add_argument("--whole", type=int, default=1000, help="largest side that is also mapped in one piece")
-    parser.add_argument("--workers", action="store_true", help="also with 1 and 2 dask workers, at the largest side up to --whole")
+    parser.add_argument(
+        "--workers", action="store_true", help="also with 1 and 2 dask workers, at the largest side up to --whole"
+    )
     given = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {BANDS} bands, {CLASSES} classes")
     print("| side px | way | µs a pixel | added memory MB | waiting for reads |")
@@ -126,7 +130,10 @@ def main() -> None:
         run = write_run(folder / "run")
         # One byte less than the whole needs puts even a small scene into windows.
         for side in given.sides:
-            cases = [("windows", "scene", MEMORY if side > 700 else 700_000_000, 0), ("windows, statistics of the run", "run", 0, 0)]
+            cases = [
+                ("windows", "scene", MEMORY if side > 700 else 700_000_000, 0),
+                ("windows, statistics of the run", "run", 0, 0),
+            ]
             if side <= given.whole:
                 cases.insert(0, ("one piece", "scene", 10**11, 0))
             if given.workers and side == max(s for s in given.sides if s <= given.whole):

@@ -21,6 +21,7 @@ from patchfree.stream.evaluate import Evaluation, Loaded, Work
 
 SCHEDULER_SECONDS = 10.0  # until one must have answered
 FIRST_WORKER_SECONDS = 30.0
+START_TIMEOUT = "120s"  # importing torch in several processes takes long on a busy machine
 
 
 class InThreads:
@@ -164,8 +165,17 @@ def dask_client(scheduler: str | None, workers: int) -> Iterator[Any]:
             _check_cluster(client, scheduler)
             yield client
         return
+    import dask
+
     settings: dict[str, Any] = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
-    cluster = distributed.LocalCluster(memory_limit=0, **settings)  # type: ignore[no-untyped-call]
+    try:
+        with dask.config.set({"distributed.comm.timeouts.connect": START_TIMEOUT}):
+            cluster = distributed.LocalCluster(memory_limit=0, **settings)  # type: ignore[no-untyped-call]
+    except (RuntimeError, OSError, TimeoutError) as error:
+        raise RunError(
+            f"{workers} workers could not be started on this machine ({error}). It may be too busy: run the same command again, or "
+            "without --workers."
+        ) from error
     with cluster, distributed.Client(cluster) as client:  # type: ignore[no-untyped-call]
         yield client
 
