@@ -27,8 +27,8 @@ SCALES = {  # factor and offset of physical values
     "prisma": tuple(np.array(values)[:, None, None] for values in ([0.8 / 65535] * 2 + [0.5 / 65535], [0, 0, 0.1])),
     "sentinel2": (1e-4, -0.1),
 }
-NOT_READ = ("_B02_10m.jp2", "_AOT_20m.jp2", "_B01_20m.jp2")
-"""Images of a Sentinel-2 product that are not part of the scene."""
+NOT_READ = ("MTD_TL.xml", "_B02_10m.jp2", "_AOT_20m.jp2", "_B01_20m.jp2")
+"""Files of a Sentinel-2 product that are not part of the scene."""
 FLAGS = np.random.default_rng(1).integers(0, 12, (7, 9)).astype("uint8")
 WINDOWS = [
     (slice(0, 7), slice(0, 9)),
