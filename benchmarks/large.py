@@ -28,23 +28,19 @@ from patchfree.scene import Bands
 BANDS, CLASSES = 64, 16
 MEMORY = 2_000_000_000
 CASE = """
-import json, resource, sys, time
+import json, sys, time
 import torch
 from patchfree.run import load_run
-from patchfree.stream import mapping
+from patchfree.stream.mapping import map_scene
 settings = json.loads(sys.argv[1])
-run = load_run(settings["run"])
-run_map, memory, workers = mapping.map_scene, settings["memory"], settings["workers"]
+run = load_run(settings.pop("run"))
 def peak():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 with torch.inference_mode():
     torch.nn.Conv2d(8, 8, 3)(torch.zeros(1, 8, 64, 64))
-idle, began, said = peak(), time.perf_counter(), []
-first = []
-def tell(state):
-    if state.phase == "map" and not first: first.append(time.perf_counter())
-how = run_map(run, settings["scene"], settings["out"], memory=memory, statistics=settings["statistics"], workers=workers, device="cpu", progress=tell)
-print(json.dumps({"seconds": time.perf_counter() - began, "added": peak() - idle, "how": how}))
+idle, began = peak(), time.perf_counter()
+how = map_scene(run, settings.pop("scene"), settings.pop("out"), device="cpu", **settings)
+print(json.dumps({"seconds": time.perf_counter() - began, "added": peak() - idle, **how}))
 """
 
 
@@ -90,14 +86,14 @@ def write_run(folder: Path) -> Path:
     return folder
 
 
-def measure(folder: Path, run: Path, side: int, *, statistics: str, memory: int, workers: int = 0) -> dict[str, float]:
-    """Seconds and added memory of one map, in a process of its own."""
+def measure(folder: Path, run: Path, side: int, *, memory: int = MEMORY, workers: int = 0) -> dict[str, float]:
+    """Seconds, added memory and windows of one map, in a process of its own."""
+    scene = write_scene(folder / f"scene{side}.img", side)
     settings = {
         "run": str(run),
-        "scene": str(write_scene(folder / f"scene{side}.img", side)),
+        "scene": str(scene),
         "out": str(folder / "map.tif"),
         "memory": memory,
-        "statistics": statistics,
         "workers": workers,
     }
     done = subprocess.run(
@@ -113,39 +109,29 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sides", type=int, nargs="+", default=[145, 500, 1000])
-    parser.add_argument(
-        "--folder", type=Path, default=None, help="where the scenes are kept; a temporary one if not given"
-    )
+    parser.add_argument("--folder", type=Path, default=None, help="where the scenes are kept; else a temporary one")
     parser.add_argument("--whole", type=int, default=1000, help="largest side that is also mapped in one piece")
-    parser.add_argument(
-        "--workers", action="store_true", help="also with 1 and 2 dask workers, at the largest side up to --whole"
-    )
+    parser.add_argument("--workers", action="store_true", help="also with 1 and 2 dask workers, at the last side")
     given = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {BANDS} bands, {CLASSES} classes")
-    print("| side px | way | µs a pixel | added memory MB | waiting for reads |")
-    print("|---|---|---|---|---|")
+    print("| side px | way | windows | µs a pixel | added memory MB | waiting for reads |")
+    print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         run = write_run(folder / "run")
-        # One byte less than the whole needs puts even a small scene into windows.
         for side in given.sides:
-            cases = [
-                ("windows", "scene", MEMORY if side > 700 else 700_000_000, 0),
-                ("windows, statistics of the run", "run", 0, 0),
-            ]
+            cases: list[tuple[str, dict[str, int]]] = [("2 GB", {})]
             if side <= given.whole:
-                cases.insert(0, ("one piece", "scene", 10**11, 0))
-            if given.workers and side == max(s for s in given.sides if s <= given.whole):
-                cases += [("1 dask worker", "scene", MEMORY, 1), ("2 dask workers", "scene", MEMORY, 2)]
-            for way, statistics, memory, workers in cases:
-                if statistics == "run":
-                    continue
-                found = measure(folder, run, side, statistics=statistics, memory=memory, workers=workers)
-                waiting = found["how"]["share_waiting"]  # type: ignore[index]
+                cases.append(("in one piece", {"memory": 10**11}))
+            if given.workers and side == given.sides[-1]:
+                cases += [("1 dask worker", {"workers": 1}), ("2 dask workers", {"workers": 2})]
+            for way, settings in cases:
+                found = measure(folder, run, side, **settings)
+                waiting = found["share_waiting"]
                 print(
-                    f"| {side} | {way} | {found['seconds'] / side**2 * 1e6:.2f} | {found['added'] / 1e6:,.0f} | "
-                    f"{'–' if waiting is None else f'{waiting:.0%}'} |",
+                    f"| {side} | {way} | {found['windows']} | {found['seconds'] / side**2 * 1e6:.2f} | "
+                    f"{found['added'] / 1e6:,.0f} | {'–' if waiting is None else f'{waiting:.0%}'} |",
                     flush=True,
                 )
 
