@@ -135,6 +135,12 @@ def test_bands_are_matched_by_wavelength_in_the_order_of_the_run(tmp_path):
     np.testing.assert_allclose(values, CUBE[[3, 0], :4, :5] * 0.1 + 3, rtol=1e-6)
 
 
+def test_an_unknown_band_cannot_be_left_out(tmp_path):
+    np.save(tmp_path / "s.npy", np.ones((4, 5, 3)))
+    with pytest.raises(SceneError, match=r"has bands 1 to 3; cannot drop \[9\]"):
+        _ = SceneSource(str(tmp_path / "s.npy"), drop_bands=(2, 9)).description
+
+
 @pytest.mark.parametrize(("bad", "dropped"), [((4,), ()), ((), (4,))], ids=["flagged as bad", "left out by hand"])
 def test_bands_that_are_left_out_are_not_used(tmp_path, bad, dropped):
     flags = [int(i + 1 not in bad) for i in range(6)]

@@ -122,15 +122,11 @@ def open_scene(
         SceneError: the file is missing, damaged, of another kind, or holds no data.
     """
     reader = find_reader(path, axes=axes)
-    description = reader.describe()
-    unknown = sorted(set(drop_bands) - set(description.bands.numbers))
-    if unknown:
-        raise SceneError(f"{path} has bands 1 to {len(description.bands)}; cannot drop {unknown}.")
-    if nodata is not None:
-        description = dataclasses.replace(description, nodata=(nodata,) * len(description.bands))
+    description = described(reader, nodata=nodata, drop_bands=drop_bands)
     values, missing = physical_values(reader, description)
     name = reader.path.name
-    hidden, notes = hidden_pixels(reader, mask), [*description.notes, *_mask_notes(reader, mask)]
+    masks = reader.quality()
+    hidden, notes = hidden_pixels(masks, mask), [*description.notes, *_mask_notes(masks, mask)]
     if hidden is not None:
         missing |= hidden
     if description.bands.wavelengths_nm is None:
@@ -150,8 +146,21 @@ def open_scene(
     )
 
 
-def hidden_pixels(reader: Reader, mask: Sequence[str], window: Window | None = None) -> Bool[np.ndarray, "h w"] | None:
-    """Pixels that the wanted quality masks hide; None if the product has none of them.
+def described(reader: Reader, *, nodata: float | None, drop_bands: Sequence[int]) -> Description:
+    """What the file says of itself, with the user's nodata value in place of its own.
+
+    Raises:
+        SceneError: a band to leave out is not there.
+    """
+    found = reader.describe()
+    unknown = sorted(set(drop_bands) - set(found.bands.numbers))
+    if unknown:
+        raise SceneError(f"{reader.path} has bands 1 to {len(found.bands)}; cannot drop {unknown}.")
+    return found if nodata is None else dataclasses.replace(found, nodata=(nodata,) * len(found.bands))
+
+
+def hidden_pixels(masks: dict[str, Bool[np.ndarray, "h w"]], mask: Sequence[str]) -> Bool[np.ndarray, "h w"] | None:
+    """Pixels that the wanted ones of a product's quality masks (`Reader.quality`) hide; None if it has none of them.
 
     Raises:
         SceneError: there is no mask of this name.
@@ -159,12 +168,11 @@ def hidden_pixels(reader: Reader, mask: Sequence[str], window: Window | None = N
     unknown = sorted(set(mask) - set(QUALITY))
     if unknown:
         raise SceneError(f"Got the quality mask {unknown[0]!r}; there are {', '.join(QUALITY)}.")
-    wanted = [layer for name, layer in reader.quality(window).items() if name in mask]
+    wanted = [layer for name, layer in masks.items() if name in mask]
     return np.asarray(np.logical_or.reduce(wanted)) if wanted else None
 
 
-def _mask_notes(reader: Reader, mask: Sequence[str]) -> list[str]:
-    masks = reader.quality()
+def _mask_notes(masks: dict[str, Bool[np.ndarray, "h w"]], mask: Sequence[str]) -> list[str]:
     shares = ", ".join(f"{name} {layer.mean():.1%}{'' if name in mask else ' (kept)'}" for name, layer in masks.items())
     return [f"Quality masks of the product: {shares}. --mask chooses which are left out."] if masks else []
 

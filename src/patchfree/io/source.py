@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from patchfree.errors import SceneError
-from patchfree.io import HIDDEN, find_reader, hidden_pixels, physical_values
+from patchfree.io import HIDDEN, described, find_reader, hidden_pixels, physical_values
 from patchfree.io._kept import Kept
 from patchfree.io._reader import Description, Reader
 from patchfree.resample import describe_resampling, resampling_weights
@@ -76,10 +76,7 @@ class SceneSource:
     @cached_property
     def description(self) -> Description:
         """What the file says of itself."""
-        found = self.reader.describe()
-        if self.nodata is None:
-            return found
-        return dataclasses.replace(found, nodata=(self.nodata,) * len(found.bands))
+        return described(self.reader, nodata=self.nodata, drop_bands=self.drop_bands)
 
     @property
     def grid(self) -> Grid:
@@ -109,7 +106,7 @@ class SceneSource:
         """The chosen bands in a window, and where all that they are made of hold data (0 elsewhere)."""
         values, missing = physical_values(self.reader, self.description, window)
         values, holes = values[choice.positions], np.asarray(missing[choice.positions].any(0))
-        hidden = hidden_pixels(self.reader, self.mask, window)
+        hidden = hidden_pixels(self.reader.quality(window), self.mask)
         if hidden is not None:
             holes |= hidden
         if choice.weights is not None:
