@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,21 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line does; bef
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 UTM33 = "EPSG:32633"
+
+
+@pytest.fixture(autouse=True)
+def leaves_the_process_as_it_was() -> Iterator[None]:
+    """A test that changed these would change the results of those after it, in whatever order they run."""
+    before = _threads()
+    yield
+    after = _threads()
+    assert {name: after[name] for name in after if name in before or name != "torch"} == before
+
+
+def _threads() -> dict[str, str | int]:
+    """Threads that new processes start with, and those of torch, where something loaded it."""
+    found: dict[str, str | int] = {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS")}
+    return found | ({"torch": sys.modules["torch"].get_num_threads()} if "torch" in sys.modules else {})
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """`patchfree map --memory`: the same map in one piece, in windows and on several processes, within the memory."""
 
+import importlib.util
+import os
 import subprocess
 import sys
 import time
@@ -169,6 +171,16 @@ def test_processes_on_this_machine_give_the_bytes_of_one(large, tmp_path):
     assert not unfinished(tmp_path).exists()
 
 
+def test_processes_leave_the_environment_as_it_was():
+    dask = pytest.importorskip("dask")
+    pytest.importorskip("distributed")
+    before = dict(os.environ)
+    with runners.dask_client(None, 1) as client:
+        assert client.run(os.getenv, "OMP_NUM_THREADS").popitem()[1] == "1"
+        assert dict(os.environ) == before
+    assert dask.config.get("scheduler", None) is None
+
+
 def test_missing_dask_is_told_with_what_to_install(cli, large, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     message = (
@@ -190,6 +202,10 @@ def test_no_scheduler_at_the_address_is_told_soon(cli, large, tmp_path, monkeypa
         *large.words(tmp_path, "--scheduler", address),
     )
     assert time.monotonic() - began < 10
+    if importlib.util.find_spec("dask"):
+        import dask
+
+        assert dask.config.get("scheduler", None) is None
     assert (tmp_path / "map.tif").read_bytes() == b"old"
 
 

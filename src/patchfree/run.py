@@ -9,22 +9,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import rasterio
 import safetensors
 import safetensors.torch
 from jaxtyping import Bool, Float64
-from rasterio.errors import NotGeoreferencedWarning
 from torch import Tensor
 
 from patchfree.device import choose_device
 from patchfree.errors import RunError, SceneError
 from patchfree.files import write_bytes, write_json
+from patchfree.io.gdal import open_raster
 from patchfree.labels import LandCover
 from patchfree.models import trained_model
 from patchfree.models._statistics import Recorded, Recording, Statistics
@@ -163,14 +161,12 @@ def learnt_pixels(class_map: str | Path) -> Bool[np.ndarray, "h w"] | None:
     beside = (folder / name for name in ("split.tif", "model.json", "metrics.json"))
     if path.suffix != ".tif" or not path.is_file() or not all(file.is_file() for file in beside):
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path) as mapped, rasterio.open(folder / "split.tif") as split:
-            maker, places = (
-                mapped.tags(ns="PATCHFREE").get("model_hash"),
-                {(f.shape, f.transform) for f in (mapped, split)},
-            )
-            codes = split.read(1)
+    with open_raster(path) as mapped, open_raster(folder / "split.tif") as split:
+        maker, places = (
+            mapped.tags(ns="PATCHFREE").get("model_hash"),
+            {(f.shape, f.transform) for f in (mapped, split)},
+        )
+        codes = split.read(1)
     if maker != read_json(folder / "model.json").get("weights_hash") or len(places) > 1:
         return None
     refit = read_json(folder / "metrics.json").get("protocol", {}).get("refit_on_all_labels", False)

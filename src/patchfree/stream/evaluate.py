@@ -29,7 +29,7 @@ from patchfree.device import choose_device
 from patchfree.io.source import BandChoice, SceneSource
 from patchfree.models import SceneModel, trained_model
 from patchfree.models._contract import FeatureMap, Masks, Stage
-from patchfree.models._statistics import Gathering, Part, Recorded, Statistics, Unknown, merge
+from patchfree.models._statistics import Gathering, Part, Recorded, Recording, Statistics, Unknown, merge
 from patchfree.predict import Prediction, check_finite, probabilities
 from patchfree.run import Run
 from patchfree.scene import Grid
@@ -90,16 +90,24 @@ class Evaluation:
         """The windows' own pixels."""
         return cover(self.source.grid.shape, self.size, align=self.model.stride)
 
+    @cached_property
+    def maps(self) -> dict[str, FeatureMap]:
+        """Every feature map by name."""
+        return {made.name: made for stage in self.stages for made in stage.gives}
+
     def chain(self, number: int) -> tuple[Stage, ...]:
         """The stages that must run to give what this stage gives: those before it whose maps are not stored, and itself."""
         stage = self.stages[number]
         makers = {made.name: i for i, other in enumerate(self.stages) for made in other.gives}
-        before = [makers[name] for name in stage.reads if name != "scene" and not self.stored(name)]
+        before = [makers[name] for name in stage.reads if name != "scene" and self.maps[name].cheap]
         return (*(part for i in sorted(before) for part in self.chain(i)), stage)
 
-    def stored(self, name: str) -> bool:
-        """Whether a feature map is kept on disk."""
-        return not next(made.cheap for stage in self.stages for made in stage.gives if made.name == name)
+    def inputs(self, number: int) -> set[str]:
+        """What the chain of a stage reads from disk: the scene, and stored feature maps."""
+        chain = self.chain(number)
+        return {name for stage in chain for name in stage.reads} - {
+            made.name for stage in chain for made in stage.gives
+        }
 
     def file(self, made: FeatureMap) -> MapFile:
         """The file of a feature map."""
@@ -260,19 +268,17 @@ class Work:
     def load(self, index: int) -> Loaded:
         """The maps that a window reads, and where there is data in it."""
         job, core = self.job, self.job.cores[index]
-        chain, window = job.chain(self.number), self._window(core)
-        made_here = {made.name for stage in chain for made in stage.gives}
-        files = {made.name: made for stage in job.stages for made in stage.gives}
+        inputs, window = job.inputs(self.number), self._window(core)
         maps: dict[str, Shaped[np.ndarray, "_ _ _"]] = {}
-        if "scene" in {name for stage in chain for name in stage.reads}:
+        if "scene" in inputs:
             values, valid = job.source.read(window, job.choice)
             if self.first:
                 job.data.write(core, valid[inside(core, window)][..., None])
             maps["scene"] = job.run.standardisation.apply_to(values, valid)
         else:
             valid = job.data.read(window)[..., 0].astype(bool)
-        for name in {name for stage in chain for name in stage.reads} - {"scene"} - made_here:
-            maps[name] = job.file(files[name]).read(at_stride(window, files[name].stride)).transpose(2, 0, 1)
+        for made in (job.maps[name] for name in inputs - {"scene"}):
+            maps[made.name] = job.file(made).read(at_stride(window, made.stride)).transpose(2, 0, 1)
         return maps, valid
 
     def _finish(self, scores: Tensor, valid: Bool[np.ndarray, "h w"], core: Window, window: Window) -> None:
@@ -285,17 +291,18 @@ class Work:
 
 
 def _passes(job: Evaluation) -> int:
-    """Passes over all windows: two statistics for every block and one for the stem, and one for every stage's maps."""
+    """Passes over all windows: one for every statistic that is to be gathered, and one for every stage's maps."""
     kept = sum(any(not made.cheap for made in stage.gives) for stage in job.stages)
-    return kept + (len(_norms(job)) if job.statistics == "scene" else 0)
-
-
-def _norms(job: Evaluation) -> list[str]:
-    return [name for name, module in job.model.named_modules() if hasattr(module, "key")]
+    if job.statistics == "run":
+        return kept
+    tried = Recording()
+    with torch.inference_mode():
+        job.model(torch.zeros(1, job.model.bands, 1, 1, device=next(job.model.parameters()).device), None, tried)
+    return kept + sum(name.endswith(".mean") for name in tried.values)
 
 
 def _finished_with(job: Evaluation, number: int) -> list[FeatureMap]:
     """Maps that no later stage reads."""
-    later = {name for i in range(number + 1, len(job.stages)) for stage in job.chain(i) for name in stage.reads}
+    later = {name for i in range(number + 1, len(job.stages)) for name in job.inputs(i)}
     made = [m for stage in job.stages[: number + 1] for m in stage.gives]
     return [m for m in made if not m.cheap and m.name != "scores" and m.name not in later]

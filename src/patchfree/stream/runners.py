@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -110,7 +111,7 @@ class OnDask:
             _compute, todo, job=self.job, number=work.number, known=known, first=work.first, pure=False
         )
         try:
-            for future in distributed.as_completed(futures):  # type: ignore[no-untyped-call]
+            for future in distributed.as_completed(futures, loop=self.client.loop):  # type: ignore[no-untyped-call]
                 yield future.result()
         except distributed.KilledWorker as error:
             raise RunError(
@@ -155,7 +156,8 @@ def dask_client(scheduler: str | None, workers: int) -> Iterator[Any]:
         raise MissingExtra("distributed", "dask", "Computing on several processes or machines") from None
     if scheduler is not None:
         try:
-            client = distributed.Client(scheduler, timeout=SCHEDULER_SECONDS)  # type: ignore[no-untyped-call]
+            # As the default client it would leave its mark on all later use of dask in this process, even if it fails.
+            client = distributed.Client(scheduler, timeout=SCHEDULER_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
         except (OSError, ValueError, TimeoutError) as error:
             raise RunError(
                 f"No dask scheduler answers at {scheduler} ({error}). Start one with `dask scheduler`, and workers with `dask worker "
@@ -167,6 +169,7 @@ def dask_client(scheduler: str | None, workers: int) -> Iterator[Any]:
         return
     import dask
 
+    environment = dict(os.environ)
     settings: dict[str, Any] = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
     try:
         with dask.config.set({"distributed.comm.timeouts.connect": START_TIMEOUT}):
@@ -176,7 +179,11 @@ def dask_client(scheduler: str | None, workers: int) -> Iterator[Any]:
             f"{workers} workers could not be started on this machine ({error}). It may be too busy: run the same command again, or "
             "without --workers."
         ) from error
-    with cluster, distributed.Client(cluster) as client:  # type: ignore[no-untyped-call]
+    finally:
+        # dask leaves one thread a process to all that is started from here on; the workers have theirs by now.
+        os.environ.clear()
+        os.environ.update(environment)
+    with cluster, distributed.Client(cluster, set_as_default=False) as client:  # type: ignore[no-untyped-call]
         yield client
 
 
