@@ -376,6 +376,25 @@ def cluster(tmp_path):
         process.wait()
 
 
+def test_threads_of_a_worker_share_the_memory_and_give_the_same_bytes(cli, begin, large, tmp_path, cluster):
+    about, out = tmp_path / "scheduler.json", tmp_path / "out"
+    scheduler = cluster("scheduler", "--port", 0, "--no-dashboard", "--scheduler-file", about)
+    cluster("worker", "--scheduler-file", about, "--no-dashboard", "--no-nanny", "--nthreads", 3)
+    wait_for(about.exists, scheduler)
+    address = json.loads(about.read_text())["address"]
+    said = cli.refused(2, "workers of 3 threads is --memory", *large.words(out, "--scheduler", address))
+    assert not out.exists() or contents(out) == {}
+    least = said.split("is --memory ")[1].split("MB")[0]
+    process = begin(*large.words(out, "--scheduler", address, memory=f"{least}MB"))
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert large.same(out)
+    afresh = begin(*large.words(tmp_path / "unstated", "--scheduler", address, memory=None))
+    _, said = afresh.communicate(timeout=120)  # as much as the worker has to spare
+    assert afresh.returncode == 0, said
+    assert (tmp_path / "unstated" / "map.tif").read_bytes() == (out / "map.tif").read_bytes()
+
+
 def test_map_goes_on_when_every_worker_is_killed_and_another_comes(begin, large, tmp_path, cluster):
     about, hold, preload = tmp_path / "scheduler.json", tmp_path / "hold", tmp_path / "preload.py"
     hold.touch()

@@ -322,8 +322,6 @@ def map_scene(
         check_writable(path.parent)
     check_zarr(probabilities, others=(out, uncertainty))
     source = source_given(scene, nodata, drop_bands, axes, mask, resample)
-    if resample:
-        show.line(source.choice(loaded.bands).note)
     with show.progress() as tell:
         map_any(
             loaded,
@@ -336,6 +334,9 @@ def map_scene(
             device=device,
             progress=lambda state: tell("", state),
         )
+    note = source.choice(loaded.bands).note
+    if note:
+        show.line(note)
     written = {"Map": out, "Probabilities": probabilities, "Uncertainty": uncertainty}
     for title, file in written.items():
         if file:

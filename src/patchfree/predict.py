@@ -72,7 +72,8 @@ class Prediction:
         legend: the k classes.
         grid: rows, columns, map position.
         tags: where the map comes from, written into files; `statistics` says which statistics of a whole scene the network
-            used, "scene" (those of the mapped scene itself, unless stated otherwise) or "run" (those of the training scene).
+            used, "scene" (those of the mapped scene itself, unless stated otherwise) or "run" (those of the training scene);
+            `bands` how the scene's bands were matched or made, where their wavelengths are not those of the run.
     """
 
     probabilities: Float32[np.ndarray, "k h w"]

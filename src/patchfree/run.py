@@ -27,7 +27,7 @@ from patchfree.labels import LandCover
 from patchfree.models import trained_model
 from patchfree.models._statistics import Recorded, Recording, Statistics
 from patchfree.predict import Prediction, Standardisation, predict_scores, probabilities
-from patchfree.scene import Bands, Scene
+from patchfree.scene import MADE_BANDS, Bands, Scene, describe_matching
 
 FORMAT = 2
 FARTHEST_MEAN = 20.0  # standard deviations of a band; a scene of other units is hundreds away
@@ -96,8 +96,12 @@ class Run:
         chances = probabilities(
             scores, scene.valid, offsets=self.offsets, temperature=self.temperature, untrained=self.untrained
         )
-        tags = {"model_hash": self.model_hash, "statistics": statistics}
-        return Prediction(chances, scene.valid, self.legend, scene.grid, tags)
+        note = scene.details.get(MADE_BANDS) or describe_matching(scene.bands, self.bands)
+        return Prediction(chances, scene.valid, self.legend, scene.grid, self.tags(statistics, note))
+
+    def tags(self, statistics: Literal["scene", "run"], bands: str = "") -> dict[str, str]:
+        """What maps say of their origin: hash of the weights, statistics, and where its bands are not the run's, what they are."""
+        return {"model_hash": self.model_hash, "statistics": statistics} | ({"bands": bands} if bands else {})
 
     def statistics_source(self, statistics: Literal["scene", "run"]) -> Statistics:
         """Where the network's whole-scene statistics come from.

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 WAVELENGTH_TOLERANCE_NM = 2.0
 """Two bands closer than this are the same band: below half the sampling of every hyperspectral sensor."""
 
+MADE_BANDS = "made_bands"
+"""Where `Scene.details` says of which bands the scene's were made, if they are not those of its file."""
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -130,6 +133,23 @@ class Bands:
                 f"by number: {_list(missing)}. Use a scene of the same sensor, or train a new run on this scene."
             )
         return [position[number] for number in wanted.numbers]
+
+
+def describe_matching(have: Bands, wanted: Bands) -> str:
+    """How the bands of a scene were found that stand for those of a run, in a sentence; "" if their wavelengths are equal.
+
+    Args:
+        have: the bands that were found, one for each that is wanted.
+        wanted: the bands of the run.
+    """
+    if have.wavelengths_nm is None or wanted.wavelengths_nm is None:
+        lacking = [name for name, bands in (("scene", have), ("run", wanted)) if bands.wavelengths_nm is None]
+        who = f"the {lacking[0]} states no" if len(lacking) == 1 else "neither the scene nor the run states"
+        return f"Matched by number: {who} wavelengths."
+    apart = np.abs(np.subtract(have.wavelengths_nm, wanted.wavelengths_nm))
+    if not apart.any():
+        return ""
+    return f"Matched by wavelength: {(apart > 0).sum()} of {len(wanted)} bands differ, by {apart.max():.2g} nm at most."
 
 
 @dataclass(frozen=True, eq=False)

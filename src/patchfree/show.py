@@ -94,7 +94,7 @@ def facts(found: dict[str, Any]) -> None:
         "scale": each(found.get("scale"), "1"),
         "values used": f"{found['value_min']:.6g} to {found['value_max']:.6g}, mean {found['value_mean']:.6g}",
         "in memory": f"{found['memory_bytes'] / 1e6:,.1f} MB",
-    }
+    } | {f"map: {key.replace('_', ' ')}": text for key, text in found.get("origin", {}).items()}
     table = Table(title=found["name"], show_header=False, box=None, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")

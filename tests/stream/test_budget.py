@@ -77,6 +77,24 @@ def test_the_windows_fit_into_the_memory():
         assert FIXED_BYTES + at_once * side**2 * pixel_bytes(model) <= memory
 
 
+def test_windows_that_there_are_anyhow_share_the_memory():
+    model, memory = network(bands=220), 1_500_000_000
+    for least in (1, 2, 4, 8):
+        at_once, size = windows_at_once(model, memory, least, least=least)
+        assert at_once == least
+        assert windows_at_once(model, memory, least)[0] <= least  # and of one thread, fewer but never smaller windows
+        assert windows_at_once(model, memory, least)[1] >= size
+        side = size + 2 * max(stage.halo for stage in model.stages())
+        assert FIXED_BYTES + least * side**2 * pixel_bytes(model) <= memory
+    assert size < windows_at_once(model, memory, 1)[1]
+    with pytest.raises(ConfigError, match=r"smallest .* with 2 processes and workers of 4 threads is --memory") as no:
+        windows_at_once(model, 100_000_000, 4, least=4, processes=2)
+    smallest = parse_bytes(str(no.value).rsplit(" ", 1)[1].rstrip("."))
+    assert windows_at_once(model, smallest, 4, least=4, processes=2) == (4, 32)
+    with pytest.raises(ConfigError, match="the smallest that works"):
+        windows_at_once(model, smallest - 1_000_000, 4, least=4, processes=2)
+
+
 @pytest.mark.parametrize("bands", [1, 12, 220, 500])
 def test_too_little_memory_is_refused_with_the_smallest_that_works(bands):
     model = network(bands=bands)

@@ -47,7 +47,9 @@ def whole_bytes(model: SceneModel, shape: tuple[int, int]) -> int:
     return FIXED_BYTES + shape[0] * shape[1] * (pixel_bytes(model) + 4 * 4 * model.classes)
 
 
-def windows_at_once(model: SceneModel, memory: int, most: int, *, processes: int = 1, kept: int = 0) -> tuple[int, int]:
+def windows_at_once(
+    model: SceneModel, memory: int, most: int, *, least: int = 1, processes: int = 1, kept: int = 0
+) -> tuple[int, int]:
     """How many windows to compute at a time, and their rows and columns, so that they keep within a budget.
 
     Large windows come first, since their halo costs less; then many at a time.
@@ -56,6 +58,7 @@ def windows_at_once(model: SceneModel, memory: int, most: int, *, processes: int
         model: the network.
         memory: bytes for all together.
         most: windows at a time that there may be in a process.
+        least: windows at a time that there are in a process, whatever we wish: a dask worker's threads.
         processes: that share the memory.
         kept: bytes of a scene that each process holds because its file cannot be read in windows.
 
@@ -64,14 +67,15 @@ def windows_at_once(model: SceneModel, memory: int, most: int, *, processes: int
     """
     size, share = LARGEST_WINDOW, memory // processes - kept
     while size >= SMALLEST_WINDOW:
-        if _need(model, size, 1) <= share:
-            return max(n for n in range(1, most + 1) if _need(model, size, n) <= share), size
+        if _need(model, size, least) <= share:
+            return max(n for n in range(least, most + 1) if _need(model, size, n) <= share), size
         size //= 2
-    least = processes * (_need(model, SMALLEST_WINDOW, 1) + kept)
+    smallest = processes * (_need(model, SMALLEST_WINDOW, least) + kept)
     raise ConfigError(
         f"Got --memory {memory / 1e6:,.0f} MB; the smallest that works for this network and scene"
         + (f" with {processes} processes" if processes > 1 else "")
-        + f" is --memory {-(-least // 10**6)}MB."
+        + (f" and workers of {least} threads" if least > 1 else "")
+        + f" is --memory {-(-smallest // 10**6)}MB."
         + (
             f" The scene takes {kept / 1e6:,.0f} MB of it in each process, since its file cannot be read in windows: saved as "
             "ENVI, GeoTIFF or .npy it takes none."
