@@ -31,19 +31,21 @@ ORDER = [
     "run",
     "stream",
     "citations figures stac",
+    "anomalies",
     "staging report",
     "job",
     "training",
     "demo interop",
     "show options",
+    "cli_anomalies",
     "cli",
     "__init__ __main__",
 ]
 RANK = {module: rank for rank, line in enumerate(ORDER) for module in line.split()}
 # Methods of Scene for convenience, which import when called.
 BACKWARD = {("scene", "interop"), ("scene", "resample")}
-EAGER = ["__init__", "cli", "show", "options"]  # imported before the first word is printed
-LIGHT = {"errors", "show", "options", "__version__"}
+EAGER = ["__init__", "cli", "cli_anomalies", "show", "options"]  # imported before the first word is printed
+LIGHT = {"errors", "show", "options", "cli_anomalies", "__version__"}
 
 
 def module_of(path):

@@ -56,7 +56,7 @@ def vectorize(class_map: str | Path, out: str | Path, *, min_area: str | None = 
         raise ConfigError(
             f"{out} is {'a folder' if out.is_dir() else 'the map itself'}; choose another name for the polygons."
         )
-    pyogrio, shapely = _libraries(out)
+    pyogrio, shapely = vector_libraries(out)
     description = find_reader(class_map, layers=2).describe()
     _check_class_map(class_map, description)
     grid = description.grid
@@ -65,7 +65,7 @@ def vectorize(class_map: str | Path, out: str | Path, *, min_area: str | None = 
     index = merge_small(labels.index.astype(np.int32), least)
     geometries, classes = _outlines(shapely, index)
     pixels = np.rint(shapely.area(geometries)).astype(np.int64)
-    geometries = shapely.transform(geometries, lambda points: _placed(points, grid))
+    geometries = shapely.transform(geometries, lambda points: placed(points, grid))
     _write(pyogrio, out, shapely.to_wkb(geometries), classes, pixels, labels, grid)
     return out
 
@@ -82,7 +82,12 @@ def merge_small(index: Int32[np.ndarray, "h w"], least: int) -> Int32[np.ndarray
     return index
 
 
-def _libraries(out: Path) -> tuple[Any, Any]:
+def vector_libraries(out: Path) -> tuple[Any, Any]:
+    """pyogrio and shapely, which write features.
+
+    Raises:
+        MissingExtra: one is not installed.
+    """
     try:
         import pyogrio
         import shapely
@@ -133,7 +138,7 @@ def _outlines(shapely: Any, index: Int32[np.ndarray, "h w"]) -> tuple[Any, np.nd
     return np.array(geometries, object), np.array([int(value) for _, value in found])
 
 
-def _placed(points: np.ndarray, grid: Grid) -> np.ndarray:
+def placed(points: np.ndarray, grid: Grid) -> np.ndarray:
     """Pixel coordinates on the map."""
     a, b, c, d, e, f = grid.transform or (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
     cols, rows = points[:, 0], points[:, 1]
