@@ -83,7 +83,7 @@ def merge_small(index: Int32[np.ndarray, "h w"], least: int) -> Int32[np.ndarray
 
 
 def vector_libraries(out: Path) -> tuple[Any, Any]:
-    """pyogrio and shapely, which write features.
+    """The packages that write features.
 
     Raises:
         MissingExtra: one is not installed.

@@ -47,7 +47,7 @@ class Context:
     """
 
     seed: int = 0
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     tell: Callable[[int, int], None] = _silent
     notes: list[str] = field(default_factory=list)
 
