@@ -23,7 +23,7 @@ FEWEST = 200  # pixels with scores; fewer leave some ten excesses to fit
 WAYS = ("pareto", "empirical")
 
 
-def threshold(scores: Float[np.ndarray, "*_"], false_alarm: float, *, way: str = "pareto") -> float:
+def threshold(scores: Float[np.ndarray, "..."], false_alarm: float, *, way: str = "pareto") -> float:
     """The threshold; scores above it are anomalous.
 
     Args:
