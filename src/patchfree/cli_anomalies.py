@@ -74,7 +74,7 @@ def anomalies(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N, for networks.")] = "auto",
 ) -> None:
     """Score how unlike the background each pixel is, without labels; find and list what stands out."""
-    from patchfree.anomalies.objects import write_objects
+    from patchfree.anomalies.objects import check_name, write_objects
     from patchfree.anomalies.report import Finding, write_finding
     from patchfree.anomalies.scoring import find_anomalies, suppression_named
     from patchfree.anomalies.threshold import WAYS
@@ -98,6 +98,7 @@ def anomalies(
         refuse_source(path, scene)
         check_writable(path.parent)
     if objects is not None:
+        check_name(objects)
         vector_libraries(objects)
     if report is not None:
         check_writable(report)
@@ -120,8 +121,8 @@ def anomalies(
             device=device,
             progress=lambda state: tell("", state),
         )
-    found.save(out)
     above = found.threshold(false_alarm, way=threshold)
+    found.save(out)
     listed, index = found.objects(above)
     measured = None
     if truth is not None:

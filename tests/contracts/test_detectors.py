@@ -13,7 +13,6 @@ from patchfree.anomalies._view import SceneView
 from patchfree.anomalies.scoring import find_anomalies
 from patchfree.citations import METHODS
 from patchfree.windows import expand, inside
-
 from planted import QUICK, planted, scene_of, scored
 
 

@@ -26,7 +26,7 @@ NEIGHBOURS = np.ones((3, 3), int)
 
 
 def measure(
-    scores: Float[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"], *, draws: int = DRAWS, seed: int = 0
+    scores: Float[np.ndarray, "h w"], truth: Bool[np.ndarray, "h2 w2"], *, draws: int = DRAWS, seed: int = 0
 ) -> dict[str, Any]:
     """Areas under curves and detection rates, with bootstrap intervals.
 

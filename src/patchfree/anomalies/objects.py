@@ -102,6 +102,16 @@ def _mean_spectra(
     return sums / pixels[:, None]
 
 
+def check_name(path: Path) -> None:
+    """Refuse any format but GeoPackage.
+
+    Raises:
+        ConfigError: the name ends otherwise.
+    """
+    if path.suffix.lower() != ".gpkg":
+        raise ConfigError(f"Got {path.name}; objects are written as a GeoPackage. Choose a name such as objects.gpkg.")
+
+
 def write_objects(path: str | Path, objects: list[AnomalousObject], index: Int[np.ndarray, "h w"], grid: Grid) -> Path:
     """Write objects as a GeoPackage with the layer `anomalies`; an empty list gives an empty layer.
 
@@ -115,8 +125,7 @@ def write_objects(path: str | Path, objects: list[AnomalousObject], index: Int[n
         OutputError: it cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() != ".gpkg":
-        raise ConfigError(f"Got {path.name}; objects are written as a GeoPackage. Choose a name such as objects.gpkg.")
+    check_name(path)
     pyogrio, shapely = vector_libraries(path)
     parts: dict[int, list[object]] = {entry.number: [] for entry in objects}
     for shape, value in shapes(index.astype(np.int32), mask=index > 0, connectivity=4, transform=Affine.identity()):

@@ -2,9 +2,11 @@
 
 No label says which pixels are background. "empirical" takes the quantile of all scores: that share of the scene is then called
 anomalous, whatever is in it. "pareto" (the default) fits a generalised Pareto distribution to the upper tail of the
-background and extrapolates: excesses over the 95th percentile are fitted by maximum likelihood, and those beyond the 99th
-are only counted as "beyond", so that it hardly matters how far out anomalies lie. It holds where fewer than one pixel in a
-hundred is anomalous; where more are, the threshold is too high and less is found.
+background and extrapolates: excesses over the 90th percentile are fitted by maximum likelihood, and those beyond the 99th
+are only counted as "beyond", so that it matters little how far out anomalies lie. That they are there still counts: on
+known distributions the rate came out within a factor of 1.6 of the wanted one without anomalies, and 5 to 25 times lower with
+0.5 % of anomalies (docs/log.md). So it errs towards fewer false alarms, and finds less where more than one pixel in a
+hundred is anomalous.
 
 Reference: J. Pickands (1975), Statistical Inference Using Extreme Order Statistics, Annals of Statistics 3(1), 119-131.
 """
@@ -18,12 +20,12 @@ from scipy.stats import genpareto
 
 from patchfree.errors import ConfigError
 
-TAIL, BEYOND = 0.95, 0.99
-FEWEST = 200  # pixels with scores; fewer leave some ten excesses to fit
+TAIL, BEYOND = 0.9, 0.99
+FEWEST = 200  # pixels with scores; fewer leave less than twenty excesses to fit
 WAYS = ("pareto", "empirical")
 
 
-def threshold(scores: Float[np.ndarray, "..."], false_alarm: float, *, way: str = "pareto") -> float:
+def threshold(scores: Float[np.ndarray, ...], false_alarm: float, *, way: str = "pareto") -> float:
     """The threshold; scores above it are anomalous.
 
     Args:
