@@ -48,7 +48,7 @@ def test_a_network_that_knows_the_noise_gives_the_scene_back():
 
     scene, _ = planted()
     view = SceneView(scene)
-    low, high = view.moments.low, view.moments.high
+    low, high = view.extent
     clean = (scene.values.reshape(12, -1).astype(float) - low) / (high - low)
     noise = torch.randn(clean.shape[1], 12, generator=torch.Generator().manual_seed(0))
     root, gamma = schedule(500, "gamma")
@@ -64,7 +64,7 @@ def test_training_tells_the_noise_better_than_no_training():
     scene, _ = planted()
     view, lost = SceneView(scene), {}
     spectra = view.sample(10**6, 0)
-    x = torch.from_numpy(((spectra - view.moments.low) / (view.moments.high - view.moments.low)).T.astype(np.float32))
+    x = torch.from_numpy(((spectra - view.extent[0]) / (view.extent[1] - view.extent[0])).T.astype(np.float32))
     noise = x.mean() + x.std() * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     root, gamma = schedule(500, "gamma")
     for steps in (0, 60):

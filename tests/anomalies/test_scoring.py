@@ -71,9 +71,11 @@ def test_a_sample_and_the_moments_do_not_depend_on_where_the_scene_lies(files):
     source = SceneSource(str(files / "scene.tif"))
     on_disk = SourceView(source, source.choice(source.description.bands))
     in_memory = SceneView(source.scene(on_disk.choice))
+    values, valid = in_memory.read((slice(0, 40), slice(0, 48)))
     assert np.array_equal(on_disk.sample(50, 3), in_memory.sample(50, 3))
     assert on_disk.sample(50, 3).shape == (12, 50)
     assert np.array_equal(on_disk.moments.scatter, in_memory.moments.scatter)
+    assert on_disk.extent == in_memory.extent == (values[:, valid].min(), values[:, valid].max())
     assert on_disk.sample(10**6, 0).shape[1] == on_disk.moments.count == 40 * 48 - 4 * 5
 
 

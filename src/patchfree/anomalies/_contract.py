@@ -14,17 +14,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float64
-from threadpoolctl import threadpool_limits
 
 from patchfree.anomalies._moments import Axes, principal_axes
-from patchfree.anomalies._view import Valid, Values, View, blocks
+from patchfree.anomalies._view import Valid, Values, View, blocks, in_threads
 from patchfree.errors import ConfigError, SceneError
 
 Score = Callable[[Values, Valid], Float64[np.ndarray, "h w"]]
@@ -88,8 +86,13 @@ def score_spectra(
 ) -> Float64[np.ndarray, "h w"]:
     """Scores of pixels by themselves: `score` takes spectra (c, n) and gives n numbers."""
     found = np.full(valid.size, np.nan)
-    for where, spectra in blocks(values, valid):
-        found[where] = score(spectra)
+
+    def scored(block: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        where, spectra = block
+        return where, score(spectra)
+
+    for where, scores in in_threads(scored, blocks(values, valid)):
+        found[where] = scores
     return found.reshape(valid.shape)
 
 
@@ -104,11 +107,7 @@ def project(values: Values, valid: Valid, axes: Axes, power: float) -> Float64[n
 
 def row_by_row(shape: tuple[int, int], score: Callable[[int], Float64[np.ndarray, " w"]]) -> Float64[np.ndarray, "h w"]:
     """Scores of each row, several rows at a time: small matrices are not worth sharing between threads."""
-    found = np.empty(shape)
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for row, scores in enumerate(pool.map(score, range(shape[0]))):
-            found[row] = scores
-    return found
+    return np.stack(list(in_threads(score, range(shape[0]))))
 
 
 def enough_pixels(view: View, bands: int, what: str) -> None:

@@ -26,15 +26,11 @@ class Moments:
         count: pixels.
         mean: of each band.
         scatter: sum of the outer products of the differences from the mean.
-        low: smallest value of all bands.
-        high: largest value of all bands.
     """
 
     count: int
     mean: Float64[np.ndarray, " c"]
     scatter: Float64[np.ndarray, "c c"]
-    low: float = np.inf
-    high: float = -np.inf
 
     @classmethod
     def of(cls, spectra: Float64[np.ndarray, "c n"]) -> Moments:
@@ -46,7 +42,7 @@ class Moments:
         centred = spectra - mean[:, None]
         # The block lies band by band; its transpose is what BLAS calls a matrix by columns, so nothing is copied.
         half = np.asarray(dsyrk(1.0, centred.T, trans=1, lower=1))
-        return cls(n, mean, np.tril(half) + np.tril(half, -1).T, float(spectra.min()), float(spectra.max()))
+        return cls(n, mean, np.tril(half) + np.tril(half, -1).T)
 
     def merged(self, other: Moments) -> Moments:
         """Those of both sets of pixels together (Chan, Golub, LeVeque 1979)."""
@@ -57,7 +53,7 @@ class Moments:
         mean = self.mean + gap * (other.count / n)
         scatter = self.scatter + other.scatter
         scatter += np.outer(gap, gap) * (self.count * other.count / n)
-        return Moments(n, mean, scatter, min(self.low, other.low), max(self.high, other.high))
+        return Moments(n, mean, scatter)
 
     @cached_property
     def covariance(self) -> Float64[np.ndarray, "c c"]:

@@ -8,11 +8,16 @@ Dimension key: c bands, h rows, w columns, n pixels.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Float64, Int
+from threadpoolctl import threadpool_limits
 
 from patchfree.anomalies._moments import Moments
 from patchfree.errors import SceneError
@@ -23,6 +28,8 @@ from patchfree.windows import Window, cover
 WINDOW = 256  # rows and columns of the windows that statistics are gathered over
 BLOCK_PIXELS = 4096  # turned to double precision at a time: small enough for the processor's caches
 
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 Values = Float[np.ndarray, "c h w"]
 Valid = Bool[np.ndarray, "h w"]
 
@@ -39,6 +46,22 @@ def blocks(values: Values, valid: Valid) -> Iterator[tuple[Int[np.ndarray, " n"]
             # A whole block is converted without being gathered first.
             chosen = block if len(where) == part.size else block[:, where]
             yield where + top * w, chosen.astype(np.float64)
+
+
+def in_threads(work: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
+    """The results in their order; each is computed by one thread, since small matrices are not worth sharing.
+
+    What is given is drawn a few at a time, so that not everything is in memory at once.
+    """
+    threads = torch.get_num_threads()
+    waiting: deque[Future[Made]] = deque()
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+        for item in given:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 class View(ABC):
@@ -75,14 +98,20 @@ class View(ABC):
             SceneError: no pixel, or only one, holds data.
         """
         found = Moments(0, np.zeros(self.bands), np.zeros((self.bands, self.bands)))
-        for spectra in self.blocks():
-            found = found.merged(Moments.of(spectra))
+        for part in in_threads(Moments.of, self.blocks()):
+            found = found.merged(part)
         if found.count < 2:
             raise SceneError(
                 f"Got a scene with {found.count} pixels that hold data; an anomaly differs from others, so at least 2 are needed. "
                 "Check nodata and masks with `patchfree info`."
             )
         return found
+
+    @cached_property
+    def extent(self) -> tuple[float, float]:
+        """Smallest and largest value of all bands: one pass over the scene."""
+        ends = [(float(spectra.min()), float(spectra.max())) for spectra in self.blocks()]
+        return min(low for low, _ in ends), max(high for _, high in ends)
 
     def sample(self, most: int, seed: int) -> Float64[np.ndarray, "c n"]:
         """All pixels with data if there are at most so many, else a random sample of them; one more pass."""

@@ -112,6 +112,7 @@ class BSDM:
 
     title: ClassVar[str] = "BSDM"
     references: ClassVar[tuple[str, ...]] = ("bsdm",)
+    random: ClassVar[bool] = True
 
     mode: Mode | Literal["auto"] = "gamma"
     step: int = 500
@@ -168,7 +169,7 @@ class _Trained:
 
     def subtraction(self, view: View, settings: BSDM, context: Context) -> tuple[Change, int]:
         """What takes the background out of spectra of this scene."""
-        low, high = view.moments.low, view.moments.high
+        low, high = view.extent
         groups = band_groups(view.bands, self.bands, np.random.default_rng(context.seed))
         keep = min(view.bands, self.bands)  # padded bands are dropped again
         mode: Mode = "alpha" if settings.mode == "alpha" else "gamma"
@@ -194,8 +195,8 @@ def _trained(view: View, settings: BSDM, context: Context) -> _Trained:
         torch.manual_seed(context.seed)
         network = Denoiser(view.bands).to(context.device)
     if settings.steps:
-        moments = view.moments
-        spectra = (view.sample(MOST_PIXELS, context.seed) - moments.low) / max(moments.high - moments.low, 1e-30)
+        low, high = view.extent
+        spectra = (view.sample(MOST_PIXELS, context.seed) - low) / max(high - low, 1e-30)
         x = torch.from_numpy(np.ascontiguousarray(spectra.T, dtype=np.float32))
         noise = x.mean() + x.std() * torch.randn(x.shape, generator=generator)
         root, factor = schedule(settings.step, "alpha" if settings.mode == "alpha" else "gamma")

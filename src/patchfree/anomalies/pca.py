@@ -20,6 +20,7 @@ class PCA:
 
     title: ClassVar[str] = "PCA"
     references: ClassVar[tuple[str, ...]] = ()
+    random: ClassVar[bool] = False
 
     components: int = 5
 
