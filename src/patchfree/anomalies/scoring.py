@@ -29,7 +29,7 @@ from patchfree.scene import Bands, Grid, Scene
 from patchfree.stream.budget import free_memory
 from patchfree.windows import cover, expand, inside
 
-FIXED_BYTES = 300_000_000  # libraries, statistics over windows of 256 px, work space of BLAS
+FIXED_BYTES = 100_000_000  # statistics over windows of 256 px, work space of BLAS, GDAL's cache
 SAMPLE_PIXELS = 100_000  # the largest sample that a detector draws, in double precision and turned once
 LARGEST_WINDOW, SMALLEST_WINDOW = 1024, 32
 
