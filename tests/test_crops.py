@@ -21,8 +21,9 @@ from patchfree.run import load_run
 from patchfree.scene import Grid
 from patchfree.split import random_split
 from patchfree.stream.budget import training_bytes
-from patchfree.stream.crops import ALIGN, cut_out, cut_shape, neighbourhoods, on_canvas
+from patchfree.stream.crops import ALIGN, cut_out, lay_out, neighbourhoods, on_canvas
 from patchfree.training import train
+from patchfree.windows import window_shape
 
 CPU = torch.device("cpu")
 ROWS, COLS, REACH = 320, 330, 45
@@ -60,12 +61,16 @@ def labels_of(spots):
         return make_labels(file.read(1))
 
 
+def laid_out(folder, largest=10**9):
+    return lay_out(neighbourhoods(labels_of(folder).index > 0, REACH), largest=largest)
+
+
 def too_little(folder, share=0.5):
     """Memory for the neighbourhoods and not for the whole."""
     with torch.device("meta"):
         model = MODELS["freenet"](bands=12, classes=16)
     whole = training_bytes(model, [(ROWS, COLS)], recompute=True)
-    cut = training_bytes(model, [cut_shape(labels_of(folder).index > 0, REACH)], recompute=True)
+    cut = training_bytes(model, [laid_out(folder).shape], recompute=True)
     assert cut < whole
     return round(cut + share * (whole - cut))
 
@@ -91,7 +96,7 @@ def test_neighbourhoods_hold_every_label_with_its_context_and_do_not_overlap(see
 
 def test_what_is_cut_out_is_what_the_scene_holds_there(spots, source):
     labels = labels_of(spots)
-    scene = cut_out(source, labels.index > 0, context=REACH)
+    scene = cut_out(source, laid_out(spots))
     whole, holds = source.read(None, source.choice(scene.bands))
     assert len(scene.cut.places) == 3
     for place, window in scene.cut.places:
@@ -105,7 +110,8 @@ def test_what_is_cut_out_is_what_the_scene_holds_there(spots, source):
     assert not scene.values[:, ~inside].any()
     assert scene.ground.shape == (ROWS, COLS)
     assert len(scene.patches) == 3
-    assert "trained on 3 neighbourhoods of the labels with 45 pixels around them" in scene.notes[0]
+    assert scene.passes == scene.windows
+    assert "of it trained the network, 3 neighbourhoods of the labels. Their statistics" in scene.notes[0]
     found = on_canvas(scene, labels)
     np.testing.assert_array_equal(found.counts, labels.counts)
     with pytest.raises(LabelError, match=r"have \(3, 3\) pixels, the scene has \(320, 330\)"):
@@ -117,7 +123,7 @@ def test_a_network_sees_each_neighbourhood_by_itself(spots, source):
     from patchfree.models._statistics import Recorded, Recording
     from patchfree.predict import predict_scores
 
-    scene = cut_out(source, labels_of(spots).index > 0, context=REACH)
+    scene = cut_out(source, laid_out(spots))
     torch.manual_seed(0)
     model = MODELS["freenet"](bands=12, classes=3)
     values, holds = source.read(None, source.choice(scene.bands))
@@ -132,6 +138,21 @@ def test_a_network_sees_each_neighbourhood_by_itself(spots, source):
         )
         ours = parts[:, *where][:, :20, :20]
         np.testing.assert_allclose(ours, whole[:, row : row + 20, col : col + 20], atol=2e-5)
+
+
+def test_groups_keep_within_their_size_and_are_seen_one_after_the_other(spots, source):
+    layout = laid_out(spots, largest=140 * 150)
+    scene = cut_out(source, layout)
+    assert 1 < len(layout.groups) == len(scene.passes) <= len(layout.windows)
+    one = cut_out(source, laid_out(spots))
+    for (place, window), (other, same) in zip(scene.cut.places, one.cut.places, strict=True):
+        assert window == same
+        np.testing.assert_array_equal(scene.values[:, *place], one.values[:, *other])
+        assert sum(inside(place, group) for group in layout.groups) == 1
+
+
+def inside(place, group):
+    return all(g.start <= p.start and p.stop <= g.stop for p, g in zip(place, group, strict=True))
 
 
 # --- training
@@ -221,7 +242,7 @@ def test_the_test_looks_at_the_map_of_the_whole_scene(cli, spots, done):
 
 def test_report_says_that_neighbourhoods_trained(done):
     page = (done / "report.html").read_text()
-    assert "trained on 3 neighbourhoods of the labels" in page
+    assert "3 neighbourhoods of the labels" in page
     assert f"{ROWS} × {COLS} pixels" in page
 
 
@@ -273,14 +294,15 @@ def test_a_list_of_scenes_that_do_not_fit_is_cut_too(cli, spots, tmp_path):
     (spots / "list.csv").write_text("scene,labels\nscene.tif,labels.tif\nscene.tif,labels.tif\n")
     with torch.device("meta"):
         model = MODELS["freenet"](bands=12, classes=16)
-    shape = cut_shape(labels_of(spots).index > 0, REACH)
-    least = training_bytes(model, [shape, shape], recompute=True)
+    each = [window_shape(group) for group in laid_out(spots, largest=0).groups]
+    least = training_bytes(model, [*each, *each], recompute=True)
     words = ("train", spots / "list.csv", *SHORT)
     cli.ok(*words, "--out", tmp_path / "run", "--memory", least)
     metrics = read_json(tmp_path / "run" / "metrics.json")
     assert [(one["rows"], one["columns"]) for one in metrics["scenes"]] == [(ROWS, COLS)] * 2
     first, second = (tmp_path / "run" / "scenes" / one["name"] / "map.tif" for one in metrics["scenes"])
     assert first.read_bytes() == second.read_bytes()
+    assert "3 neighbourhoods of the labels in 3 groups." in metrics["scene"]["notes"][0]
     assert sum(metrics["scenes"][0]["map"]["pixels"].values()) > 90_000
     cli.refused(
         2,
@@ -292,7 +314,7 @@ def test_a_list_of_scenes_that_do_not_fit_is_cut_too(cli, spots, tmp_path):
 
 def test_a_cut_scene_without_a_place_on_disk_is_refused(spots, source):
     labels = labels_of(spots)
-    scene = cut_out(source, labels.index > 0, context=REACH)
+    scene = cut_out(source, laid_out(spots))
     with pytest.raises(
         ConfigError, match=r"scene\.tif does not fit into memory, so its map needs a place on disk: give `out`"
     ):

@@ -27,7 +27,7 @@ ORDER = [
     "blocks",
     "sample losses augment models recipes",
     "fit predict calibrate confusion design controls",
-    "assessment",
+    "assessment measured",
     "run",
     "stream",
     "citations figures stac",
@@ -35,7 +35,7 @@ ORDER = [
     "job",
     "training",
     "demo interop",
-    "show options",
+    "show options arguments",
     "inputs",
     "cli",
     "__init__ __main__",
@@ -43,8 +43,8 @@ ORDER = [
 RANK = {module: rank for rank, line in enumerate(ORDER) for module in line.split()}
 # Methods of Scene for convenience, which import when called.
 BACKWARD = {("scene", "interop"), ("scene", "resample")}
-EAGER = ["__init__", "cli", "show", "options"]  # imported before the first word is printed
-LIGHT = {"errors", "show", "options", "__version__"}
+EAGER = ["__init__", "cli", "show", "options", "arguments"]  # imported before the first word is printed
+LIGHT = {"errors", "show", "options", "arguments", "__version__"}
 
 
 def module_of(path):

@@ -21,13 +21,14 @@ from patchfree.ground import pixel_metres
 from patchfree.io.reference import read_labels
 from patchfree.io.source import SceneSource
 from patchfree.labels import Labels
-from patchfree.models import MODELS
+from patchfree.models import MODELS, SceneModel
 from patchfree.options import open_given, source_given
 from patchfree.scene import Grid, Scene
 from patchfree.series import Use, is_list, join_labels, join_scenes, read_pairs
 from patchfree.split import Split, given_split, random_split
-from patchfree.stream.budget import training_bytes
-from patchfree.stream.crops import cut_out, cut_shape, on_canvas
+from patchfree.stream.budget import largest_pass, training_bytes
+from patchfree.stream.crops import Layout, cut_out, lay_out, neighbourhoods, on_canvas
+from patchfree.windows import window_shape
 
 Files = tuple[str | None, str | None, str | None]
 """Labels to train on, to test on, and for validation."""
@@ -140,17 +141,37 @@ def _opened(
         return _without_classes(list(zip(scenes, labels, strict=True)), ignore)
     labels = [[reading.labels(path, s.grid) for path in paths] for s, (_, paths) in zip(sources, jobs, strict=True)]
     labelled: list[Bool[np.ndarray, "h w"]] = [np.any([own.index > 0 for own in each], 0) for each in labels]
-    least = training_bytes(network, [cut_shape(mask, network.reach) for mask in labelled], recompute=True)
-    if least > memory:
-        raise ConfigError(
-            f"Got --memory {memory / 1e6:,.0f} MB; training on the neighbourhoods of these labels takes at least --memory "
-            f"{-(-least // 10**6)}MB. Use fewer labels, labels that lie closer together, or a machine with more memory."
-        )
+    layouts = _layouts(network, labelled, memory)
     found = []
-    for source, mask, own in zip(sources, labelled, labels, strict=True):
-        scene = cut_out(source, mask, context=network.reach)
+    for source, layout, own in zip(sources, layouts, labels, strict=True):
+        scene = cut_out(source, layout)
         found.append((scene, [on_canvas(scene, each) for each in own]))
     return _without_classes(found, ignore)
+
+
+def _layouts(network: SceneModel, labelled: Sequence[Bool[np.ndarray, "_ _"]], memory: int) -> list[Layout]:
+    """The neighbourhoods of the labels of each scene, in groups that fit into the memory."""
+    windows = [neighbourhoods(mask, network.reach) for mask in labelled]
+
+    def laid(largest: int) -> tuple[list[Layout], int]:
+        layouts = [lay_out(each, largest=largest) for each in windows]
+        sizes = [window_shape(group) for layout in layouts for group in layout.groups]
+        return layouts, training_bytes(network, sizes, recompute=True)
+
+    # Groups of a group's size leave gaps: what they all take is known when they are laid out.
+    largest = largest_pass(
+        network, sum(height * width for each in windows for height, width in map(window_shape, each)), memory
+    )
+    while largest >= 1:
+        layouts, need = laid(largest)
+        if need <= memory:
+            return layouts
+        largest = largest * 3 // 4
+    least = laid(0)[1]
+    raise ConfigError(
+        f"Got --memory {memory / 1e6:,.0f} MB; training on the neighbourhoods of these labels takes at least --memory "
+        f"{-(-least // 10**6)}MB. Use fewer labels, labels in smaller patches, or a machine with more memory."
+    )
 
 
 def _without_classes(

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,17 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.torch
 import torch
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float32
 
 from patchfree.calibrate import calibration_error, fit_temperature, reliability
 from patchfree.confusion import assess_pixels, paired_difference
 from patchfree.controls import run_control
-from patchfree.device import peak_memory_bytes, versions
+from patchfree.device import give_back_memory, peak_memory_bytes, versions
 from patchfree.errors import RunError, TrainingFailed
 from patchfree.files import write_bytes
 from patchfree.fit import Trainer, class_offsets
-from patchfree.ground import crs_name, pixel_hectares, pixel_metres
-from patchfree.labels import Labels, LandCover
+from patchfree.ground import crs_name, pixel_metres
+from patchfree.labels import Labels
+from patchfree.measured import class_areas, headline, member_facts, pixel_counts
 from patchfree.models import MODELS, trained_model
 from patchfree.models._statistics import Recording
 from patchfree.predict import Prediction, Standardisation, predict_scores, probabilities
@@ -139,8 +140,8 @@ class Work:
         chances = probabilities(scores, job.scene.valid, offsets=offsets, temperature=temperature, untrained=untrained)
         tags = run.tags("scene", describe_matching(run.bands, run.bands))
         final = dataclasses.replace(tested, probabilities=chances, tags=tags)
-        metrics["map"] = _areas(final)
-        metrics["scenes"] = self._scenes(tested, final)
+        metrics["map"] = class_areas(final)
+        metrics["scenes"] = member_facts(job.scene, job.labels, split, tested, final, self._block_px())
         metrics["parameters"] = sum(value.numel() for value in weights.values())
         return Result(run, final, tested, self.log, streamed)
 
@@ -168,7 +169,7 @@ class Work:
                 seed=job.seed,
             )
             mapped[split.test] = found
-            results.append({**facts, "mapped": mapped, **_headline(truth, mapped, job.labels.legend, self._block_px())})
+            results.append({**facts, "mapped": mapped, **headline(truth, mapped, job.labels.legend, self._block_px())})
         return results
 
     def _fit(
@@ -186,7 +187,7 @@ class Work:
             recipe=job.recipe,
             seed=job.seed,
             device=job.device,
-            windows=job.scene.windows,
+            windows=job.scene.passes,
             ranks=job.ranks,
             recompute=job.recompute,
         )
@@ -293,6 +294,7 @@ class Work:
                 streamed.append(None)
                 continue
             assert self.staging is not None
+            give_back_memory()
             evaluated = stream_scores(
                 self._run(weights, (0.0,) * classes, ()),
                 scene.cut.source,
@@ -334,31 +336,6 @@ class Work:
         """The bootstrap draws the blocks of the split, so that the intervals know what was kept apart."""
         return self.job.split.protocol.get("size_px")
 
-    def _scenes(self, tested: Prediction, final: Prediction) -> list[dict[str, Any]]:
-        """Size, pixels, accuracy and areas of each of several scenes; nothing for a single one."""
-        job, split = self.job, self.job.split
-        truth = np.where(split.test, job.labels.index, 0)
-        found = []
-        if not job.scene.members:
-            return []
-        for member, scene in zip(job.scene.members, job.scene.scenes, strict=True):
-            window = member.window
-            counts = {"train": split.train, "validation": split.val, "test": split.test}
-            found.append(
-                {
-                    "name": member.name,
-                    "rows": scene.ground.height,
-                    "columns": scene.ground.width,
-                    "crs_name": crs_name(scene.ground),
-                    "pixel_size_m": pixel_metres(scene.ground),
-                    "pixels_with_data": int(job.scene.valid[window].sum()),
-                    "counts": {name: int(mask[window].sum()) for name, mask in counts.items()},
-                    "test": _headline(truth[window], tested.index[window], job.labels.legend, self._block_px()),
-                    "map": _areas(final.part(member)),
-                }
-            )
-        return found
-
     def _metrics(
         self,
         tested: Prediction,
@@ -395,7 +372,7 @@ class Work:
                 "split": split.protocol,
                 "optimistic": split.optimistic,
                 "seed": job.seed,
-                "counts": _counts(job.labels, split),
+                "counts": pixel_counts(job.labels, split),
                 "notes": list(split.notes),
                 "leak_audit": self.audit,
                 "refit_on_all_labels": job.refit,
@@ -414,40 +391,8 @@ class Work:
 
 
 def evaluation_memory(memory: int, scene: Scene) -> int:
-    """What is left for the windows of a scene on disk beside the canvas, as it is and standardised."""
-    return max(1, memory - 2 * scene.values.nbytes)
+    """What is left for the windows of a scene on disk beside the canvas, as it is and standardised.
 
-
-def _counts(labels: Labels, split: Split) -> dict[str, Any]:
-    def per_class(mask: Bool[np.ndarray, "h w"]) -> list[int]:
-        return [int(n) for n in labels.within(mask).counts]
-
-    parts = {"train": split.train, "validation": split.val, "test": split.test}
-    return {
-        **{name: int(mask.sum()) for name, mask in parts.items()},
-        "per_class": [
-            {"value": entry.value, "name": entry.name, "train": a, "validation": b, "test": c}
-            for entry, a, b, c in zip(labels.legend, *(per_class(mask) for mask in parts.values()), strict=True)
-        ],
-    }
-
-
-def _headline(
-    truth: Int[np.ndarray, "h w"], mapped: Int[np.ndarray, "h w"], legend: Sequence[LandCover], block_px: int | None
-) -> dict[str, Any]:
-    found = assess_pixels(truth, mapped, legend, block_px=block_px)
-    names = ("overall_accuracy", "average_accuracy", "kappa", "mean_iou")
-    if not found["pixels"]:
-        return dict.fromkeys((*names, "intervals"))
-    return {name: found[name] for name in names} | {
-        "intervals": found["intervals"],
-        "recall": [entry["recall"] for entry in found["per_class"]],
-    }
-
-
-def _areas(prediction: Prediction) -> dict[str, Any]:
-    counts = np.bincount(prediction.index.ravel(), minlength=len(prediction.legend) + 1)[1:]
-    return {
-        "pixels": {entry.value: int(n) for entry, n in zip(prediction.legend, counts, strict=True)},
-        "pixel_hectares": pixel_hectares(prediction.grid),
-    }
+    Half of the memory is not counted on: the allocator keeps some of what the training has freed.
+    """
+    return max(1, memory // 2 - 2 * scene.values.nbytes)

@@ -20,7 +20,7 @@ from patchfree.errors import BandMismatch, SceneError
 from patchfree.windows import Window, shifted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import xarray
 
@@ -160,11 +160,13 @@ class Cut:
         source: the whole scene, a `SceneSource`.
         grid: of the whole scene.
         places: where each part lies on the canvas, and where in the scene.
+        groups: of parts that a network sees at a time, on the canvas.
     """
 
     source: Any
     grid: Grid
     places: tuple[tuple[Window, Window], ...]
+    groups: tuple[Window, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +229,7 @@ class Scene:
 
     @property
     def windows(self) -> tuple[Window, ...]:
-        """What a network sees at a time: the whole scene, or each of several scenes on one canvas."""
+        """Where each of several scenes lies on the canvas; the whole of it for one scene."""
         whole = (slice(0, self.grid.height), slice(0, self.grid.width))
         return tuple(member.window for member in self.members) or (whole,)
 
@@ -240,6 +242,11 @@ class Scene:
         ) or (self,)
 
     @property
+    def passes(self) -> tuple[Window, ...]:
+        """What a network sees at a time: each scene, or each group of parts of a scene."""
+        return self._on_canvas(lambda scene: scene.cut.groups if scene.cut else scene.windows)
+
+    @property
     def ground(self) -> Grid:
         """A grid with the size of this scene's pixels on the ground: that of the (first) whole scene on the canvas."""
         first = self.scenes[0]
@@ -248,10 +255,14 @@ class Scene:
     @property
     def patches(self) -> tuple[Window, ...]:
         """Parts of the canvas within which pixels are neighbours as on the ground."""
+        return self._on_canvas(lambda scene: [part for part, _ in scene.cut.places] if scene.cut else scene.windows)
+
+    def _on_canvas(self, parts: Callable[[Scene], Sequence[Window]]) -> tuple[Window, ...]:
+        """Parts of each scene, which count from its own corner, where they lie on the canvas."""
         return tuple(
-            shifted(place, window)
+            shifted(part, window)
             for scene, window in zip(self.scenes, self.windows, strict=True)
-            for place in ([part for part, _ in scene.cut.places] if scene.cut else [scene.windows[0]])
+            for part in parts(scene)
         )
 
     def select(self, positions: Sequence[int]) -> Scene:

@@ -32,6 +32,7 @@ from patchfree.staging import abandon, finished_run, publish, stage
 from patchfree.stream.budget import installed_memory, training_bytes, windows_at_once
 from patchfree.stream.mapping import MapFiles, map_scene
 from patchfree.stream.scores import Streamed
+from patchfree.windows import window_shape
 
 SPLIT_LEGEND = (
     LandCover(1, "training", (0, 114, 178)),
@@ -148,7 +149,7 @@ def _memory_plan(
     here = budget
     if device.type == "cuda":
         here = min(budget, torch.cuda.get_device_properties(device).total_memory)
-    sizes = [each.grid.shape for each in scene.scenes]
+    sizes = [window_shape(window) for window in scene.passes]
     for cut in filter(None, (each.cut for each in scene.scenes)):
         windows_at_once(
             model, evaluation_memory(budget, scene), 1, kept=cut.source.kept_bytes
@@ -198,7 +199,7 @@ def _follow(job: Job) -> Run:
 
 def _check_ranks(job: Job) -> None:
     """Refuse processes that have nothing to do, or that read something else than the first one."""
-    count, scenes = job.ranks.count, len(job.scene.windows)
+    count, scenes = job.ranks.count, len(job.scene.passes)
     if count > scenes:
         raise ConfigError(
             f"torchrun started {count} processes to share {scenes} scene{'s' if scenes > 1 else ''}. A scene is never cut up: start at most "

@@ -54,11 +54,22 @@ def training_bytes(model: SceneModel, sizes: Sequence[tuple[int, int]], *, recom
     All scenes stay in memory, as they are and standardised; the feature maps that the gradient needs are those of one scene at a
     time. Measured at 256 and 512 pixels a side (docs/benchmarks.md); recomputing feature maps saves a quarter.
     """
+    pixels = [height * width for height, width in sizes]
+    return int(_kept_bytes(model, sum(pixels)) + max(pixels) * _trained_pixel_bytes(model, recompute))
+
+
+def largest_pass(model: SceneModel, pixels: int, memory: int) -> int:
+    """Most pixels that may train at a time of so many that stay in memory; less than 1 if there is no room."""
+    return int((memory - _kept_bytes(model, pixels)) / _trained_pixel_bytes(model, recompute=True))
+
+
+def _kept_bytes(model: SceneModel, pixels: int) -> float:
+    return float(TRAINING_FIXED_BYTES + 4 * 3 * model.bands * pixels)
+
+
+def _trained_pixel_bytes(model: SceneModel, recompute: bool) -> float:
     kept = sum(made.channels / made.stride**2 for stage in model.stages() for made in stage.gives)
-    scenes = 4 * 3 * model.bands * sum(height * width for height, width in sizes)
-    largest = max(height * width for height, width in sizes) * SHUFFLED
-    copies = RECOMPUTED_COPIES if recompute else TRAINED_COPIES
-    return int(TRAINING_FIXED_BYTES + scenes + largest * 4 * (copies * kept + 3 * model.bands))
+    return SHUFFLED * 4 * ((RECOMPUTED_COPIES if recompute else TRAINED_COPIES) * kept + 3 * model.bands)
 
 
 def whole_bytes(model: SceneModel, shape: tuple[int, int]) -> int:

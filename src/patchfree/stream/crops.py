@@ -1,8 +1,9 @@
 """The neighbourhoods of the labels, cut out of a scene that does not fit into memory, to train on.
 
 They lie on one canvas with strips without data between them, which a network treats as the outside of the scene: it sees
-each neighbourhood by itself, and takes its whole-scene statistics over all of them together. The map is that of the whole scene,
-with the whole scene's statistics, and the test looks at that map.
+each neighbourhood by itself, and takes its whole-scene statistics over all of them together. Where there are too many for that, they
+train in groups, each with its own statistics, and every step adds up the gradients of all groups. The map is that of the whole
+scene, with the whole scene's statistics, and the test looks at that map.
 
 Dimension key: c bands, h rows, w columns, n pixels.
 """
@@ -10,6 +11,8 @@ Dimension key: c bands, h rows, w columns, n pixels.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool
@@ -21,7 +24,7 @@ from patchfree.io.source import SceneSource
 from patchfree.labels import Labels
 from patchfree.scene import Cut, Grid, Scene, make_scene
 from patchfree.series import GAP
-from patchfree.windows import Window, shelves
+from patchfree.windows import Window, shelves, shifted, window_shape
 
 ALIGN = 8
 """Parts start at multiples of this in the scene and on the canvas: the strided layers meet the same pixels."""
@@ -34,7 +37,7 @@ def neighbourhoods(labelled: Bool[np.ndarray, "h w"], context: int) -> list[Wind
         >>> labelled = np.zeros((400, 300), bool)
         >>> labelled[10, 10] = labelled[200, 250] = True
         >>> [(r.start, r.stop, c.start, c.stop) for r, c in neighbourhoods(labelled, 20)]
-        [(0, 32, 0, 32), (176, 224, 224, 272)]
+        [(0, 40, 0, 40), (176, 232, 224, 280)]
     """
     h, w = labelled.shape
     cells = np.zeros((-(-h // ALIGN), -(-w // ALIGN)), bool)
@@ -57,41 +60,79 @@ def neighbourhoods(labelled: Bool[np.ndarray, "h w"], context: int) -> list[Wind
         kept = filled
 
 
-def cut_out(source: SceneSource, labelled: Bool[np.ndarray, "h w"], *, context: int) -> Scene:
-    """The neighbourhoods of the labelled pixels on one canvas.
+@dataclass(frozen=True)
+class Layout:
+    """Where neighbourhoods lie on a canvas.
+
+    Attributes:
+        windows: in the scene.
+        places: on the canvas, one for each window.
+        groups: of places that a network sees at a time, on the canvas.
+        shape: rows and columns of the canvas.
+    """
+
+    windows: tuple[Window, ...]
+    places: tuple[Window, ...]
+    groups: tuple[Window, ...]
+    shape: tuple[int, int]
+
+
+def lay_out(windows: Sequence[Window], *, largest: int) -> Layout:
+    """Lay windows on a canvas, in as few groups as have at most so many pixels each; a larger window is a group of its own.
+
+    Example:
+        >>> windows = [(slice(0, 24), slice(left, left + 24)) for left in (0, 104, 208)]
+        >>> [len(lay_out(windows, largest=largest).groups) for largest in (5_000, 2_500, 1)]
+        [1, 2, 3]
+    """
+    groups: list[list[Window]] = []
+    for window in windows:
+        together = [*groups[-1], window] if groups else [window]
+        height, width = _shelves(together)[1]
+        if groups and height * width <= largest:
+            groups[-1] = together
+        else:
+            groups.append([window])
+    inner = [_shelves(group) for group in groups]
+    outer, shape = shelves([size for _, size in inner], gap=GAP, align=ALIGN)
+    places = tuple(shifted(place, around) for (own, _), around in zip(inner, outer, strict=True) for place in own)
+    return Layout(tuple(windows), places, outer, shape)
+
+
+def cut_out(source: SceneSource, layout: Layout) -> Scene:
+    """The neighbourhoods of labelled pixels on one canvas.
 
     Args:
         source: the scene on disk.
-        labelled: pixels with a label, on the scene's grid.
-        context: pixels around each: as far as the network's kernels reach.
+        layout: which windows of it, and where they are to lie.
 
     Raises:
         SceneError: no pixel near the labels holds data.
     """
     grid = source.grid
-    windows = neighbourhoods(labelled, context)
-    canvas, shape = _layout(windows)
-    scene = _pixels(source, windows)
-    values, valid = np.zeros((len(scene.bands), *shape), np.float32), np.zeros(shape, bool)
+    scene = _pixels(source, layout.windows)
+    values, valid = np.zeros((len(scene.bands), *layout.shape), np.float32), np.zeros(layout.shape, bool)
     begin = 0
-    for place, window in zip(canvas, windows, strict=True):
-        height, width = _shape(window)
+    for place, window in zip(layout.places, layout.windows, strict=True):
+        height, width = window_shape(window)
         part = slice(begin, begin + height * width)
         values[:, *place] = scene.values[:, 0, part].reshape(-1, height, width)
         valid[place] = scene.valid[0, part].reshape(height, width)
         begin = part.stop
+    groups = len(layout.groups)
     note = (
-        f"The scene does not fit into the memory for training: the network was trained on {len(windows)} neighbourhoods of the labels "
-        f"with {context} pixels around them ({begin / (grid.height * grid.width):.1%} of the scene), and its statistics and the bands' "
-        "means are theirs. The map and the test are those of the whole scene."
+        f"The scene does not fit into the memory for training: {begin / (grid.height * grid.width):.1%} of it trained the network, "
+        f"{len(layout.windows)} neighbourhoods of the labels"
+        + (f" in {groups} groups. A group's" if groups > 1 else ". Their")
+        + " statistics stood for the scene's. The map and the test are those of the whole scene."
     )
     return dataclasses.replace(
         scene,
         values=values,
         valid=valid,
-        grid=Grid(*shape),
+        grid=Grid(*layout.shape),
         notes=(note, *scene.notes),
-        cut=Cut(source, grid, tuple(zip(canvas, windows, strict=True))),
+        cut=Cut(source, grid, tuple(zip(layout.places, layout.windows, strict=True)), layout.groups),
     )
 
 
@@ -112,17 +153,11 @@ def on_canvas(scene: Scene, labels: Labels) -> Labels:
     return dataclasses.replace(labels, index=index)
 
 
-def cut_shape(labelled: Bool[np.ndarray, "h w"], context: int) -> tuple[int, int]:
-    """Rows and columns of the canvas that `cut_out` would make."""
-    return _layout(neighbourhoods(labelled, context))[1]
+def _shelves(windows: Sequence[Window]) -> tuple[tuple[Window, ...], tuple[int, int]]:
+    return shelves([window_shape(window) for window in windows], gap=GAP, align=ALIGN)
 
 
-def _layout(windows: list[Window]) -> tuple[tuple[Window, ...], tuple[int, int]]:
-    """Where the windows lie on the canvas, and its rows and columns."""
-    return shelves([_shape(window) for window in windows], gap=GAP, align=ALIGN)
-
-
-def _pixels(source: SceneSource, windows: list[Window]) -> Scene:
+def _pixels(source: SceneSource, windows: Sequence[Window]) -> Scene:
     """All pixels of the windows as a scene of one row: bands without data are dropped as in a whole scene."""
     about, read, missing = source.description, [], []
     for window in windows:
@@ -143,8 +178,3 @@ def _pixels(source: SceneSource, windows: list[Window]) -> Scene:
         notes=about.notes,
         details={"format": about.format, "dtype": str(about.dtype)},
     )
-
-
-def _shape(window: Window) -> tuple[int, int]:
-    rows, cols = window
-    return rows.stop - rows.start, cols.stop - cols.start
