@@ -19,7 +19,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 ORDER = [
     "errors",
     "files device scene windows progress",
-    "ground resample",
+    "ground resample outlines",
     "labels",
     "io",
     "split polygons",
