@@ -18,10 +18,11 @@ FILES = sorted(ROOT.rglob("*.py"))
 # An import may only point to an earlier line, or stay inside its own folder.
 ORDER = [
     "errors",
-    "files device scene windows progress",
+    "files device windows progress",
+    "scene ranks",
     "ground resample outlines",
     "labels",
-    "io",
+    "io series",
     "split polygons",
     "blocks",
     "sample losses augment models recipes",
@@ -36,7 +37,7 @@ ORDER = [
     "demo interop",
     "show options",
     "cli",
-    "__init__",
+    "__init__ __main__",
 ]
 RANK = {module: rank for rank, line in enumerate(ORDER) for module in line.split()}
 # Methods of Scene for convenience, which import when called.

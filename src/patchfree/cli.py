@@ -15,19 +15,19 @@ from patchfree import __version__, show
 from patchfree.errors import ConfigError, PatchfreeError
 from patchfree.options import (
     check_zarr,
-    choose_split,
     chosen_controls,
     chosen_outputs,
     chosen_recipe,
+    job_given,
     labels_given,
     open_given,
     refuse_source,
     source_given,
-    without_classes,
 )
 
 if TYPE_CHECKING:
     from patchfree.labels import Labels
+    from patchfree.scene import Scene
 
 app = typer.Typer(
     name="patchfree",
@@ -119,7 +119,13 @@ def info(
 
 @app.command()
 def train(
-    scene: SceneArgument,
+    scene: Annotated[
+        str,
+        typer.Argument(
+            metavar="SCENE",
+            help="As for info; or a CSV with the columns scene and labels, to train on several scenes together.",
+        ),
+    ],
     labels: Annotated[
         str | None, typer.Argument(metavar="LABELS", help="Class raster, polygons, points, or a CSV of points.")
     ] = None,
@@ -183,19 +189,21 @@ def train(
     device: Device = "auto",
 ) -> None:
     """Split the labels, train on the whole scene, test, map, and write a report."""
+    from patchfree.ranks import is_first
     from patchfree.run import load_run
     from patchfree.training import train as train_scene
 
-    opened = open_given(scene, nodata, drop_bands, axes, mask)
+    def open_one(path: str) -> Scene:
+        return open_given(path, nodata, drop_bands, axes, mask)
 
-    def read(*paths: str) -> list[Labels]:
-        found = [labels_given(path, opened, class_field, layer, unlabelled, label_scale, axes) for path in paths]
-        return without_classes(found, ignore_class or ())
+    def read_one(path: str, of: Scene) -> Labels:
+        return labels_given(path, of, class_field, layer, unlabelled, label_scale, axes)
 
     files = (train_file, test_file, validation_file)
-    reference, split = choose_split(opened, labels, files, read, blocks, buffer, per_class, fraction, seed)
+    ways = (blocks, buffer, per_class, fraction)
+    opened, reference, split = job_given(scene, labels, files, open_one, read_one, ignore_class or (), ways, seed)
     others = tuple(load_run(folder) for folder in beside or ())
-    with show.progress() as tell:
+    with show.progress(quiet=not is_first()) as tell:
         run = train_scene(
             opened,
             reference,
@@ -209,7 +217,8 @@ def train(
             device=device,
             progress=lambda state: tell("", state),
         )
-    show.summary(run)
+    if is_first():
+        show.summary(run)
 
 
 @app.command()

@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from patchfree.models import MODELS, trained_model
 from patchfree.models._statistics import Recording
 from patchfree.predict import Prediction, Standardisation, predict_scores, probabilities
 from patchfree.progress import Progress
+from patchfree.ranks import Ranks
 from patchfree.recipes import Recipe
 from patchfree.run import Run, read_tensors
 from patchfree.scene import Scene
@@ -66,6 +67,7 @@ class Job:
     controls: tuple[str, ...]
     refit: bool
     device: torch.device
+    ranks: Ranks = field(default_factory=Ranks)
 
     def request(self) -> dict[str, Any]:
         """What must be equal for a run to be the same run: plain values for JSON."""
@@ -89,7 +91,13 @@ class Work:
         self.job, self.staging, self.tell = job, staging, tell
         model = MODELS[job.recipe.model]
         # Before anything is trained: a split that shares pixels is refused.
-        self.audit = leak_audit(job.split, reach=model.reach, whole_scene=model.context is None, grid=job.scene.grid)
+        self.audit = leak_audit(
+            job.split,
+            reach=model.reach,
+            whole_scene=model.context is None,
+            grid=job.scene.scenes[0].grid,
+            windows=job.scene.windows,
+        )
         self.standardisation = Standardisation.of(job.scene)
         self.values = self.standardisation.apply(job.scene)
         self.log: list[dict[str, Any]] = []
@@ -113,6 +121,7 @@ class Work:
             weights, refit_seconds, _ = self._fit("refit", everything, np.zeros_like(everything))
             metrics["seconds"]["refit"] = round(refit_seconds, 3)
             offsets, untrained = self._classes(everything)
+            statistics = Recording()
             scores = self._scores(weights, statistics)
         run = Run(
             job.recipe.model,
@@ -132,8 +141,17 @@ class Work:
             tested, probabilities=chances, tags={"model_hash": run.model_hash, "statistics": "scene"}
         )
         metrics["map"] = _areas(final)
+        metrics["scenes"] = self._scenes(tested, final)
         metrics["parameters"] = sum(value.numel() for value in weights.values())
         return Result(run, final, tested, self.log)
+
+    def follow(self) -> None:
+        """Train with the first process, which does the rest."""
+        job = self.job
+        self._fit("estimate", job.split.train, job.split.val)
+        if job.refit:
+            everything = (job.labels.index > 0) & job.scene.valid
+            self._fit("refit", everything, np.zeros_like(everything))
 
     def _controls(self) -> list[dict[str, Any]]:
         job, split = self.job, self.job.split
@@ -169,8 +187,13 @@ class Work:
             recipe=job.recipe,
             seed=job.seed,
             device=job.device,
+            windows=job.scene.windows,
+            ranks=job.ranks,
         )
         before = self._resume(phase, trainer)
+        state = job.ranks.same(trainer.state() if job.ranks.first and trainer.steps_done else None)
+        if state and not job.ranks.first:
+            trainer.restore(state)
         begun, saved = trainer.steps_done, time.monotonic()
         accuracy = next((e["validation_accuracy"] for e in reversed(self._of(phase)) if e["validation_accuracy"]), None)
         steps, cut = trainer.run(), False
@@ -231,7 +254,9 @@ class Work:
         self.tell(Progress("map", 0, 1))
         bands, classes = len(job.scene.bands), len(job.labels.legend)
         model = trained_model(job.recipe.model, weights, bands=bands, classes=classes, device=job.device)
-        return predict_scores(model, self.values, job.scene.valid, device=job.device, statistics=statistics)
+        return predict_scores(
+            model, self.values, job.scene.valid, device=job.device, statistics=statistics, windows=job.scene.windows
+        )
 
     def _classes(self, train: Bool[np.ndarray, "h w"]) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """What to add to each class's score, and the positions in the legend of classes without a training pixel."""
@@ -260,6 +285,29 @@ class Work:
     def _block_px(self) -> int | None:
         """The bootstrap draws the blocks of the split, so that the intervals know what was kept apart."""
         return self.job.split.protocol.get("size_px")
+
+    def _scenes(self, tested: Prediction, final: Prediction) -> list[dict[str, Any]]:
+        """Size, pixels, accuracy and areas of each of several scenes; nothing for a single one."""
+        job, split = self.job, self.job.split
+        truth = np.where(split.test, job.labels.index, 0)
+        found = []
+        for member in job.scene.members:
+            window = member.window
+            counts = {"train": split.train, "validation": split.val, "test": split.test}
+            found.append(
+                {
+                    "name": member.name,
+                    "rows": member.grid.height,
+                    "columns": member.grid.width,
+                    "crs_name": crs_name(member.grid),
+                    "pixel_size_m": pixel_metres(member.grid),
+                    "pixels_with_data": int(job.scene.valid[window].sum()),
+                    "counts": {name: int(mask[window].sum()) for name, mask in counts.items()},
+                    "test": _headline(truth[window], tested.index[window], job.labels.legend, self._block_px()),
+                    "map": _areas(final.part(member)),
+                }
+            )
+        return found
 
     def _metrics(
         self,
@@ -308,6 +356,7 @@ class Work:
             "seconds": {"train": round(seconds, 3), "predict": round(predict_seconds, 3)},
             "peak_memory_bytes": peak_memory_bytes(job.device),
             "device": str(job.device),
+            "processes": job.ranks.count,
             "precision": precision,
             "versions": versions(),
         }
@@ -333,7 +382,7 @@ def _headline(
     found = assess_pixels(truth, mapped, legend, block_px=block_px)
     names = ("overall_accuracy", "average_accuracy", "kappa", "mean_iou")
     if not found["pixels"]:
-        return dict.fromkeys(names)
+        return dict.fromkeys((*names, "intervals"))
     return {name: found[name] for name in names} | {
         "intervals": found["intervals"],
         "recall": [entry["recall"] for entry in found["per_class"]],

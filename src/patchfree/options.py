@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from patchfree.labels import Labels
     from patchfree.recipes import Recipe
     from patchfree.scene import Scene
+    from patchfree.series import Use
     from patchfree.split import Split
     from patchfree.training import Outputs
 
@@ -89,6 +90,65 @@ def without_classes(parts: list[Labels], classes: Sequence[str]) -> list[Labels]
     return [part.without(values & set(part.values)) for part in parts]
 
 
+def job_given(
+    scene: str,
+    labels: str | None,
+    files: tuple[str | None, str | None, str | None],
+    open_one: Callable[[str], Scene],
+    read_one: Callable[[str, Scene], Labels],
+    ignore: Sequence[str],
+    ways: tuple[str | None, str | None, int | None, float | None],
+    seed: int,
+) -> tuple[Scene, Labels, Split]:
+    """The scene, or the scenes of a list on one canvas, with labels and split; `ways` are those of `choose_split`."""
+    from patchfree.series import is_list, join_labels, join_scenes, read_pairs
+
+    if labels is not None or any(files) or not is_list(scene):
+        opened = open_one(scene)
+
+        def read(*paths: str) -> list[Labels]:
+            return without_classes([read_one(path, opened) for path in paths], ignore)
+
+        return opened, *choose_split(opened, labels, files, read, *ways, seed)
+    pairs = read_pairs(scene)
+    scenes = [open_one(pair.scene) for pair in pairs]
+    own = without_classes([read_one(pair.labels, each) for pair, each in zip(pairs, scenes, strict=True)], ignore)
+    series = join_scenes(scenes)
+    together = join_labels(series, own)
+    if pairs[0].use is None:
+        return series, *choose_split(series, scene, files, lambda _: [together], *ways, seed)
+    if any(way is not None for way in ways):
+        raise ConfigError(
+            f"The list {scene} says in its column `use` which scenes test; leave out that column, or --blocks, --buffer, --per-class "
+            "and --fraction."
+        )
+    return series, *_split_by_use(series, together, [pair.use for pair in pairs], seed)
+
+
+def _split_by_use(scene: Scene, labels: Labels, uses: Sequence[Use | None], seed: int) -> tuple[Labels, Split]:
+    """Whole scenes to train on and others to test on."""
+    import dataclasses
+
+    import numpy as np
+
+    from patchfree.split import given_split
+
+    def part(use: Use) -> Labels:
+        mask = np.zeros(scene.grid.shape, bool)
+        for window, own in zip(scene.windows, uses, strict=True):
+            mask[window] = own == use
+        return labels.within(mask)
+
+    for use in ("train", "test"):
+        if use not in uses:
+            raise ConfigError(
+                f"No scene of the list is for {use}; its column `use` needs at least one train and one test."
+            )
+    val = part("validation") if "validation" in uses else None
+    found, split = given_split(part("train"), part("test"), val=val, seed=seed)
+    return found, dataclasses.replace(split, protocol=split.protocol | {"kind": "scenes"})
+
+
 def choose_split(
     scene: Scene,
     labels: str | None,
@@ -151,7 +211,7 @@ def _pixels(text: str | None, scene: Scene, option: str, whole: Callable[[float]
     if metres:
         from patchfree.ground import pixel_metres
 
-        size = pixel_metres(scene.grid)
+        size = pixel_metres(scene.scenes[0].grid)
         if size is None:
             raise ConfigError(
                 f"{option} {text} is in metres, but the size of the scene's pixels is not known: it has no coordinate system. "

@@ -5,6 +5,7 @@ Dimension key: c bands, h rows, w columns, k classes.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int
 from scipy.special import entr, softmax
-from torch import nn
 
 from patchfree.errors import SceneError
 from patchfree.io import Window
@@ -21,8 +21,9 @@ from patchfree.io.geotiff import strips, write_class_map, write_layers, write_la
 from patchfree.io.qgis import write_share_style
 from patchfree.io.zarr_layers import is_zarr, write_zarr
 from patchfree.labels import LandCover
+from patchfree.models import SceneModel
 from patchfree.models._statistics import OF_THE_SCENE, Statistics
-from patchfree.scene import Grid, Scene
+from patchfree.scene import Grid, Member, Scene
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +104,13 @@ class Prediction:
         first, second = np.partition(self.probabilities, -2, axis=0)[-1:-3:-1]
         return np.where(self.valid, first - second, np.nan).astype(np.float32)
 
+    def part(self, member: Member) -> Prediction:
+        """The map of one of several scenes on a canvas, on its own grid."""
+        window = member.window
+        return dataclasses.replace(
+            self, probabilities=self.probabilities[:, *window], valid=self.valid[window], grid=member.grid
+        )
+
     def save_map(self, path: str | Path) -> Path:
         """Write the class values as a Cloud Optimized GeoTIFF with colour table and class names; returns the path.
 
@@ -144,12 +152,13 @@ class Prediction:
 
 
 def predict_scores(
-    model: nn.Module,
+    model: SceneModel,
     values: Float32[np.ndarray, "c h w"],
     valid: Bool[np.ndarray, "h w"],
     *,
     device: torch.device,
     statistics: Statistics = OF_THE_SCENE,
+    windows: Sequence[Window] | None = None,
 ) -> Float32[np.ndarray, "k h w"]:
     """Class scores of every pixel, in float32 whatever the training's precision was.
 
@@ -159,10 +168,17 @@ def predict_scores(
         valid: where there is data.
         device: where to compute.
         statistics: where the network's whole-scene statistics come from.
+        windows: where each of several scenes lies on the canvas, if it holds more than one; the rest gets scores of 0.
 
     Raises:
         SceneError: the scores are not finite.
     """
+    if windows is not None and len(windows) > 1:
+        found = np.zeros((model.classes, *valid.shape), np.float32)
+        for window in windows:
+            part = np.ascontiguousarray(values[:, *window])
+            found[:, *window] = predict_scores(model, part, valid[window], device=device, statistics=statistics)
+        return found
     x = torch.from_numpy(values)[None].to(device).contiguous(memory_format=torch.channels_last)
     mask = None if valid.all() else torch.from_numpy(valid)[None].to(device)
     model.eval()

@@ -212,24 +212,29 @@ def describe_protocol(protocol: dict[str, Any]) -> str:
             f"{split['per_class']} pixels" if "per_class" in split else f"{split['fraction'] * 100:.3g} % of the pixels"
         )
         return f"{amount} of each class were drawn at random for training, and all the others tested it. {pixels}"
+    if kind == "scenes":
+        return f"Whole scenes were kept apart for the test: no pixel of theirs trained. {pixels}"
     return f"Training and test pixels were given in separate files. {pixels}"
 
 
 def describe_leaks(protocol: dict[str, Any]) -> list[str]:
     """The leak audit in plain sentences."""
     audit = protocol["leak_audit"]
-    if audit["min_distance_px"] is None:
+    if audit["share_inside_receptive_field"] is None:
         return ["There are no test pixels, so nothing is known of the accuracy."]
     metres = "median_distance_m"
-    lines = [
-        f"Pixels shared by training and test: {audit['shared_pixels']}.",
-        f"From a test pixel to the nearest training pixel: at least {audit['min_distance_px']:g} px, "
-        f"{audit['median_distance_px']:g} px in the median"
-        + (f" ({audit[metres]:,.0f} m)" if metres in audit else "")
-        + ".",
-        f"{audit['share_inside_receptive_field']:.0%} of the test pixels have a training pixel inside the network's window of "
-        f"{audit['receptive_field_px']} pixels, and {audit['share_touching_training']:.0%} touch one.",
-    ]
+    lines = [f"Pixels shared by training and test: {audit['shared_pixels']}."]
+    if audit["tests_apart"]:
+        lines.append(f"{audit['tests_apart']:,} test pixels lie in scenes without any training pixel.")
+    if audit["min_distance_px"] is not None:
+        lines += [
+            f"From a test pixel to the nearest training pixel: at least {audit['min_distance_px']:g} px, "
+            f"{audit['median_distance_px']:g} px in the median"
+            + (f" ({audit[metres]:,.0f} m)" if metres in audit else "")
+            + ".",
+            f"{audit['share_inside_receptive_field']:.0%} of the test pixels have a training pixel inside the network's window of "
+            f"{audit['receptive_field_px']} pixels, and {audit['share_touching_training']:.0%} touch one.",
+        ]
     if not audit["optimistic"] and audit["share_inside_receptive_field"] > 0:
         lines.append(
             "What the network sees in that window are spectra, not labels; still, a test pixel near a training pixel is easier than "
@@ -298,7 +303,7 @@ def _protocol_name(split: dict[str, Any]) -> str:
             if "per_class" in split
             else f"random, {split['fraction'] * 100:.3g} % of each class"
         )
-    return "given files"
+    return "separate scenes" if split.get("kind") == "scenes" else "given files"
 
 
 def _data(kind: str, data: bytes) -> str:

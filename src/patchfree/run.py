@@ -32,6 +32,8 @@ from patchfree.scene import MADE_BANDS, Bands, Scene, describe_matching
 FORMAT = 2
 FARTHEST_MEAN = 20.0  # standard deviations of a band; a scene of other units is hundreds away
 UNFINISHED = ".unfinished"
+SCENES = "scenes"
+"""Folder in a run of several scenes; each has a folder of its own in it, with its map."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,11 +163,12 @@ class Run:
 
 def learnt_pixels(class_map: str | Path) -> Bool[np.ndarray, "h w"] | None:
     """Pixels whose labels trained a map, if it is the map in a run folder; None for any other map."""
-    path, folder = Path(class_map), Path(class_map).parent
-    beside = (folder / name for name in ("split.tif", "model.json", "metrics.json"))
+    path, place = Path(class_map), Path(class_map).parent
+    folder = place.parent.parent if place.parent.name == SCENES else place
+    beside = (place / "split.tif", folder / "model.json", folder / "metrics.json")
     if path.suffix != ".tif" or not path.is_file() or not all(file.is_file() for file in beside):
         return None
-    with open_raster(path) as mapped, open_raster(folder / "split.tif") as split:
+    with open_raster(path) as mapped, open_raster(place / "split.tif") as split:
         maker, places = (
             mapped.tags(ns="PATCHFREE").get("model_hash"),
             {(f.shape, f.transform) for f in (mapped, split)},

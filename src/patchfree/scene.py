@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from patchfree.errors import BandMismatch, SceneError
+from patchfree.windows import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,6 +153,21 @@ def describe_matching(have: Bands, wanted: Bands) -> str:
 
 
 @dataclass(frozen=True, eq=False)
+class Member:
+    """One of several scenes that lie on one canvas (`patchfree.series`).
+
+    Attributes:
+        name: of its own among them; also that of its folder in a run.
+        window: where it lies on the canvas.
+        grid: its own rows, columns and map position.
+    """
+
+    name: str
+    window: Window
+    grid: Grid
+
+
+@dataclass(frozen=True, eq=False)
 class Scene:
     """The bands of one image on one grid.
 
@@ -164,6 +180,7 @@ class Scene:
         grid: rows, columns and map position.
         notes: what was assumed, dropped or masked while reading, one sentence each.
         details: format, data type, nodata, scale: what the file says of itself.
+        members: the scenes that lie on this canvas, if it is one; a network sees each of them by itself.
     """
 
     name: str
@@ -173,6 +190,7 @@ class Scene:
     grid: Grid
     notes: tuple[str, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
+    members: tuple[Member, ...] = ()
 
     def __repr__(self) -> str:
         h, w = self.grid.shape
@@ -187,6 +205,19 @@ class Scene:
     def all_valid(self) -> bool:
         """True when every pixel holds data."""
         return bool(self.valid.all())
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """What a network sees at a time: the whole scene, or each of several scenes on one canvas."""
+        whole = (slice(0, self.grid.height), slice(0, self.grid.width))
+        return tuple(member.window for member in self.members) or (whole,)
+
+    @property
+    def scenes(self) -> tuple[Scene, ...]:
+        """The scenes on this canvas, each on its own grid; the scene itself if it is one."""
+        return tuple(
+            Scene(m.name, self.values[:, *m.window], self.valid[m.window], self.bands, m.grid) for m in self.members
+        ) or (self,)
 
     def select(self, positions: Sequence[int]) -> Scene:
         """The scene with only the bands at these zero-based positions, in this order."""
@@ -218,6 +249,8 @@ class Scene:
         for part in (self.values, self.valid, np.asarray(self.bands.numbers)):
             digest.update(str(part.shape).encode())
             digest.update(np.ascontiguousarray(part).data)
+        for member in self.members:
+            digest.update(repr((member.name, member.window)).encode())
         return digest.hexdigest()
 
     def to_xarray(self) -> xarray.DataArray:

@@ -196,10 +196,13 @@ def _design(design: dict[str, Any]) -> None:
 
 def summary(run: Run) -> None:
     """What a training came to."""
+    from patchfree.run import SCENES
+
     test, folder = run.metrics["test"], run.folder
     protocol = run.metrics["protocol"]
     counts, kind = protocol["counts"], protocol["split"].get("kind")
-    how = {"blocks": "spatially separate blocks", "random": "random pixels, optimistic"}.get(kind, "given files")
+    hows = {"blocks": "spatially separate blocks", "random": "random pixels, optimistic", "scenes": "separate scenes"}
+    how = hows.get(kind, "given files")
     line(f"{counts['train']:,} pixels trained, {counts['validation']:,} validated, {counts['test']:,} tested ({how}).")
     if test["pixels"]:
         accuracy(test)
@@ -213,7 +216,15 @@ def summary(run: Run) -> None:
             )
     for note in [*run.metrics["labels"]["notes"], *protocol["notes"]]:
         line(f"Note: {note}")
-    line(f"Map: {folder / 'map.tif'}\nReport: {folder / 'report.html'}" if folder else "")
+    for one in run.metrics["scenes"]:
+        found = one["test"]["overall_accuracy"]
+        line(
+            f"{one['name']}: {one['counts']['train']:,} pixels trained, {one['counts']['test']:,} tested"
+            + ("." if found is None else f", overall accuracy {found * 100:.1f} %.")
+        )
+    if folder:
+        maps = [folder / SCENES / one["name"] / "map.tif" for one in run.metrics["scenes"]] or [folder / "map.tif"]
+        line("\n".join([*(f"Map: {path}" for path in maps), f"Report: {folder / 'report.html'}"]))
 
 
 def demo_summary(run: Run, random_folders: Sequence[Path]) -> None:
@@ -251,8 +262,11 @@ def demo_summary(run: Run, random_folders: Sequence[Path]) -> None:
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str, Progress], None]]:
-    """A bar with loss, validation accuracy and time left; single lines where there is no terminal."""
+def progress(*, quiet: bool = False) -> Iterator[Callable[[str, Progress], None]]:
+    """A bar with loss, validation accuracy and time left; single lines where there is no terminal; nothing if quiet."""
+    if quiet:
+        yield lambda name, state: None
+        return
     from rich import progress as rich_progress
     from rich.console import Console
 

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 
 from patchfree.blocks import block_split
-from patchfree.device import choose_device
 from patchfree.errors import ConfigError, LabelError, RunError, SceneError, SplitError
 from patchfree.files import exclusive, write_json
 from patchfree.io.geotiff import write_class_map
 from patchfree.job import Job, Result, Work
 from patchfree.labels import Labels, LandCover
 from patchfree.progress import Progress
+from patchfree.ranks import together
 from patchfree.recipes import Recipe, get_recipe
-from patchfree.run import Run
+from patchfree.run import SCENES, Run
 from patchfree.scene import Scene
+from patchfree.series import scenes_of
 from patchfree.split import Split
 from patchfree.stac import stac_item
 from patchfree.staging import abandon, finished_run, publish, stage
@@ -55,8 +56,8 @@ class Outputs:
 
 
 def train(
-    scene: Scene,
-    labels: Labels,
+    scene: Scene | Sequence[Scene],
+    labels: Labels | Sequence[Labels],
     *,
     split: Split | None = None,
     recipe: str | Recipe = "default",
@@ -70,9 +71,13 @@ def train(
 ) -> Run:
     """Train a network on a whole scene, test it, map the scene, and write a run folder.
 
+    Several scenes of one sensor train one network together (`patchfree.series`): the pixels of each step are drawn from all of
+    them, the network takes its whole-scene statistics from each by itself, and the bands' mean and deviation are those of all
+    together. Started by `torchrun`, several processes share the scenes and make the same steps as one.
+
     Args:
-        scene: the scene.
-        labels: reference labels of some of its pixels.
+        scene: the scene, or several.
+        labels: reference labels of some of its pixels; of several scenes, those of each.
         split: which of them train and test; None for spatially separate blocks (`block_split`).
         recipe: name of a recipe, or a recipe.
         seed: of the default split, the weights and the sampling.
@@ -91,6 +96,7 @@ def train(
         RunError: `out` holds another run.
         TrainingFailed: the loss is no longer finite.
     """
+    scene, labels = scenes_of(scene, labels)
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
     if len(scene.bands) < 2:
         raise SceneError(
@@ -106,24 +112,61 @@ def train(
     recipe = recipe.resolved(apart=not split.optimistic)
     split = _with_data(split, scene, lost)
     _check_training_classes(labels, split)
-    job = Job(scene, labels, split, recipe, seed, tuple(controls), refit, choose_device(device))
-    tell = progress or (lambda _: None)
-    if out is None:
+    folder, outputs = None if out is None else Path(out), outputs or Outputs()
+    with together(device) as (ranks, where):
+        job = Job(scene, labels, split, recipe, seed, tuple(controls), refit, where, ranks)
+        _check_ranks(job)
+        if not ranks.first:
+            return _follow(job)
+        return ranks.same(_lead(job, folder, outputs, progress or (lambda _: None)))
+
+
+def _lead(job: Job, folder: Path | None, outputs: Outputs, tell: Callable[[Progress], None]) -> Run:
+    """The job of the first process: all that is not training, too."""
+    if folder is None:
+        job.ranks.same(None)
         return Work(job, None, tell).run().run
-    folder, outputs, request = Path(out), outputs or Outputs(), job.request()
+    request = job.request()
     _check_beside(outputs.beside, request)
     finished = finished_run(folder, request, overwrite=outputs.overwrite)
     if finished is not None:
         _complete(finished, folder, job, outputs)
+        job.ranks.same(finished)
         return finished
     with exclusive(folder):
         staging = stage(folder, request, overwrite=outputs.overwrite)
+        job.ranks.same(None)  # there is something to train
         try:
             _write(staging, job, Work(job, staging, tell).run(), outputs, tell)
         except BaseException:
             abandon(staging)
             raise
         return publish(folder, staging)
+
+
+def _follow(job: Job) -> Run:
+    """The job of every other process: to train with the first one, if there is anything to train."""
+    if job.ranks.same(None) is None:
+        Work(job, None, lambda _: None).follow()
+    finished: Run | None = job.ranks.same(None)
+    assert finished is not None
+    return finished
+
+
+def _check_ranks(job: Job) -> None:
+    """Refuse processes that have nothing to do, or that read something else than the first one."""
+    count, scenes = job.ranks.count, len(job.scene.windows)
+    if count > scenes:
+        raise ConfigError(
+            f"torchrun started {count} processes to share {scenes} scene{'s' if scenes > 1 else ''}. A scene is never cut up: start at most "
+            f"{scenes}, or train on more scenes together."
+        )
+    ours = job.request()
+    if ours != job.ranks.same(ours):
+        raise RunError(
+            f"Process {job.ranks.number} got other scenes, labels or settings than the first one. All processes need the same "
+            "command and the same files."
+        )
 
 
 def _with_data(split: Split, scene: Scene, lost: int) -> Split:
@@ -181,12 +224,20 @@ def _complete(run: Run, folder: Path, job: Job, outputs: Outputs) -> None:
             "out that option."
         )
     wanted = {"probabilities": outputs.probabilities, "uncertainty": outputs.uncertainty}
-    missing = [name for name, asked in wanted.items() if asked and not (folder / f"{name}.tif").is_file()]
-    if missing:
-        prediction = run.predict(job.scene, device=job.device.type)
-        for name in missing:
-            getattr(prediction, f"save_{name}")(folder / f"{name}.tif")
+    asked = [name for name, value in wanted.items() if value]
+    for scene, place in zip(job.scene.scenes, _folders(folder, job), strict=True):
+        missing = [name for name in asked if not (place / f"{name}.tif").is_file()]
+        if missing:
+            prediction = run.predict(scene, device=job.device.type)
+            for name in missing:
+                getattr(prediction, f"save_{name}")(place / f"{name}.tif")
+    if asked:
         _write_item(folder, run, job)
+
+
+def _folders(folder: Path, job: Job) -> list[Path]:
+    """Where the maps go: the run's folder, or a folder for each of several scenes."""
+    return [folder / SCENES / member.name for member in job.scene.members] or [folder]
 
 
 def _write(staging: Path, job: Job, result: Result, outputs: Outputs, tell: Callable[[Progress], None]) -> None:
@@ -200,13 +251,16 @@ def _write(staging: Path, job: Job, result: Result, outputs: Outputs, tell: Call
     if outputs.beside:
         run.metrics["beside"] = [other.model_hash for other in outputs.beside]
     run.save_model(staging)
-    prediction.save_map(staging / "map.tif")
-    unused = (job.labels.index > 0) & (job.split.codes() == 0)
-    write_class_map(staging / "split.tif", job.split.codes() + 4 * unused, SPLIT_LEGEND, job.scene.grid)
-    if outputs.probabilities:
-        prediction.save_probabilities(staging / "probabilities.tif")
-    if outputs.uncertainty:
-        prediction.save_uncertainty(staging / "uncertainty.tif")
+    codes = job.split.codes()
+    codes[(job.labels.index > 0) & (codes == 0)] = 4
+    parts = [prediction.part(member) for member in job.scene.members] or [prediction]
+    for part, window, place in zip(parts, job.scene.windows, _folders(staging, job), strict=True):
+        part.save_map(place / "map.tif")
+        write_class_map(place / "split.tif", codes[window], SPLIT_LEGEND, part.grid)
+        if outputs.probabilities:
+            part.save_probabilities(place / "probabilities.tif")
+        if outputs.uncertainty:
+            part.save_uncertainty(place / "uncertainty.tif")
     evidence = Evidence(
         scene=job.scene,
         labels=job.labels,
@@ -226,4 +280,7 @@ def _write(staging: Path, job: Job, result: Result, outputs: Outputs, tell: Call
 
 
 def _write_item(folder: Path, run: Run, job: Job) -> None:
-    write_json(folder / "item.json", stac_item(run, job.scene.grid, [path.name for path in folder.iterdir()]))
+    places = {str(place.relative_to(folder)): place for place in _folders(folder, job)}
+    grids = dict(zip(places, (scene.grid for scene in job.scene.scenes), strict=True))
+    files = [str(path.relative_to(folder)) for path in folder.rglob("*.tif")]
+    write_json(folder / "item.json", stac_item(run, grids, files))
