@@ -376,6 +376,21 @@ def cluster(tmp_path):
         process.wait()
 
 
+def test_map_goes_on_when_a_process_of_this_machine_is_killed(begin, large, tmp_path):
+    psutil = pytest.importorskip("psutil")  # distributed needs it
+    pytest.importorskip("distributed")
+    process = begin(*large.words(tmp_path / "out", "--workers", 2, memory="540MB"))
+    wait_for(lambda: len(finished_windows(tmp_path / "out")) > 5, process)
+    workers = [p for p in psutil.Process(process.pid).children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+    assert len(workers) == 2
+    workers[0].kill()
+    assert len(finished_windows(tmp_path / "out")) < WINDOWS * PASSES
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert large.same(tmp_path / "out")
+    assert not unfinished(tmp_path / "out").exists()
+
+
 def test_threads_of_a_worker_share_the_memory_and_give_the_same_bytes(cli, begin, large, tmp_path, cluster):
     about, out = tmp_path / "scheduler.json", tmp_path / "out"
     scheduler = cluster("scheduler", "--port", 0, "--no-dashboard", "--scheduler-file", about)
