@@ -36,6 +36,7 @@ ORDER = [
     "training",
     "demo interop",
     "show options",
+    "inputs",
     "cli",
     "__init__ __main__",
 ]

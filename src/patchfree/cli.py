@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -18,16 +18,10 @@ from patchfree.options import (
     chosen_controls,
     chosen_outputs,
     chosen_recipe,
-    job_given,
-    labels_given,
     open_given,
     refuse_source,
     source_given,
 )
-
-if TYPE_CHECKING:
-    from patchfree.labels import Labels
-    from patchfree.scene import Scene
 
 app = typer.Typer(
     name="patchfree",
@@ -186,32 +180,46 @@ def train(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Memory that the training may add to the program, such as 4GB; of a larger scene the neighbourhoods of the labels "
+            "train, and the map is made window by window.  [default: half of the machine's]"
+        ),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Split the labels, train on the whole scene, test, map, and write a report."""
+    from patchfree.inputs import Reading, Ways, job_given
     from patchfree.ranks import is_first
     from patchfree.run import load_run
+    from patchfree.stream.budget import installed_memory, parse_bytes
     from patchfree.training import train as train_scene
 
-    def open_one(path: str) -> Scene:
-        return open_given(path, nodata, drop_bands, axes, mask)
-
-    def read_one(path: str, of: Scene) -> Labels:
-        return labels_given(path, of, class_field, layer, unlabelled, label_scale, axes)
-
-    files = (train_file, test_file, validation_file)
-    ways = (blocks, buffer, per_class, fraction)
-    opened, reference, split = job_given(scene, labels, files, open_one, read_one, ignore_class or (), ways, seed)
+    chosen = chosen_recipe(recipe, steps, learning_rate)
+    budget = installed_memory() if memory is None else parse_bytes(memory)
+    opened, reference, split = job_given(
+        scene,
+        labels,
+        (train_file, test_file, validation_file),
+        Reading(nodata, drop_bands, axes, mask, class_field, layer, unlabelled, label_scale),
+        ignore=ignore_class or (),
+        ways=Ways(blocks, buffer, per_class, fraction),
+        seed=seed,
+        model=chosen.model,
+        memory=budget,
+    )
     others = tuple(load_run(folder) for folder in beside or ())
     with show.progress(quiet=not is_first()) as tell:
         run = train_scene(
             opened,
             reference,
             split=split,
-            recipe=chosen_recipe(recipe, steps, learning_rate),
+            recipe=chosen,
             seed=seed,
             controls=chosen_controls(control),
             refit=refit,
+            memory=budget,
             out=out,
             outputs=chosen_outputs(probabilities, uncertainty, figures, overwrite, beside=others),
             device=device,

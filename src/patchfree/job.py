@@ -36,8 +36,9 @@ from patchfree.progress import Progress
 from patchfree.ranks import Ranks
 from patchfree.recipes import Recipe
 from patchfree.run import Run, read_tensors
-from patchfree.scene import Scene
+from patchfree.scene import Scene, describe_matching
 from patchfree.split import Split, leak_audit
+from patchfree.stream.scores import Streamed, stream_scores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,17 +48,26 @@ CHECKPOINT_SECONDS = 10.0
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a job found: the run, its map, the map that was tested (another one after a refit), the training log."""
+    """What a job found.
+
+    Attributes:
+        run: the run.
+        prediction: its map, of what lies on the canvas.
+        tested: the map that was tested, another one after a refit.
+        log: the training log.
+        streamed: for each scene that stays on disk the scores of all its pixels, None for others.
+    """
 
     run: Run
     prediction: Prediction
     tested: Prediction
     log: list[dict[str, Any]]
+    streamed: list[Streamed | None]
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """Everything that decides the result of a training."""
+    """Everything that decides the result of a training, and how much memory it may take."""
 
     scene: Scene
     labels: Labels
@@ -68,6 +78,8 @@ class Job:
     refit: bool
     device: torch.device
     ranks: Ranks = field(default_factory=Ranks)
+    memory: int = 0
+    recompute: bool = False
 
     def request(self) -> dict[str, Any]:
         """What must be equal for a run to be the same run: plain values for JSON."""
@@ -95,8 +107,8 @@ class Work:
             job.split,
             reach=model.reach,
             whole_scene=model.context is None,
-            grid=job.scene.scenes[0].grid,
-            windows=job.scene.windows,
+            grid=job.scene.ground,
+            windows=job.scene.patches,
         )
         self.standardisation = Standardisation.of(job.scene)
         self.values = self.standardisation.apply(job.scene)
@@ -108,8 +120,7 @@ class Work:
         controls = self._controls()
         weights, seconds, precision = self._fit("estimate", split.train, split.val)
         began = time.perf_counter()
-        statistics = Recording()
-        scores = self._scores(weights, statistics)
+        scores, statistics, streamed = self._scores("estimate", weights)
         predict_seconds = time.perf_counter() - began
         offsets, untrained = self._classes(split.train)
         calibration, temperature = self._calibration(scores + np.asarray(offsets, np.float32)[:, None, None])
@@ -121,29 +132,17 @@ class Work:
             weights, refit_seconds, _ = self._fit("refit", everything, np.zeros_like(everything))
             metrics["seconds"]["refit"] = round(refit_seconds, 3)
             offsets, untrained = self._classes(everything)
-            statistics = Recording()
-            scores = self._scores(weights, statistics)
-        run = Run(
-            job.recipe.model,
-            weights,
-            job.scene.bands,
-            self.standardisation,
-            job.labels.legend,
-            offsets,
-            untrained,
-            temperature,
-            dataclasses.asdict(job.recipe),
-            statistics.values,
-            metrics,
-        )
+            for tested_scores in filter(None, streamed):
+                tested_scores.remove()
+            scores, statistics, streamed = self._scores("refit", weights)
+        run = self._run(weights, offsets, untrained, temperature, statistics.values, metrics)
         chances = probabilities(scores, job.scene.valid, offsets=offsets, temperature=temperature, untrained=untrained)
-        final = dataclasses.replace(
-            tested, probabilities=chances, tags={"model_hash": run.model_hash, "statistics": "scene"}
-        )
+        tags = run.tags("scene", describe_matching(run.bands, run.bands))
+        final = dataclasses.replace(tested, probabilities=chances, tags=tags)
         metrics["map"] = _areas(final)
         metrics["scenes"] = self._scenes(tested, final)
         metrics["parameters"] = sum(value.numel() for value in weights.values())
-        return Result(run, final, tested, self.log)
+        return Result(run, final, tested, self.log, streamed)
 
     def follow(self) -> None:
         """Train with the first process, which does the rest."""
@@ -189,6 +188,7 @@ class Work:
             device=job.device,
             windows=job.scene.windows,
             ranks=job.ranks,
+            recompute=job.recompute,
         )
         before = self._resume(phase, trainer)
         state = job.ranks.same(trainer.state() if job.ranks.first and trainer.steps_done else None)
@@ -249,14 +249,62 @@ class Work:
         self.log += [e for e in entries if e["phase"] == phase and e["number"] <= trainer.steps_done]
         return float(self.log[-1]["seconds"]) if self._of(phase) else 0.0
 
-    def _scores(self, weights: dict[str, Tensor], statistics: Recording) -> Float32[np.ndarray, "k h w"]:
+    def _run(
+        self,
+        weights: dict[str, Tensor],
+        offsets: tuple[float, ...],
+        untrained: tuple[int, ...],
+        temperature: float = 1.0,
+        statistics: dict[str, Tensor] | None = None,
+        metrics: dict[str, Any] | None = None,
+    ) -> Run:
+        job = self.job
+        return Run(
+            job.recipe.model,
+            weights,
+            job.scene.bands,
+            self.standardisation,
+            job.labels.legend,
+            offsets,
+            untrained,
+            temperature,
+            dataclasses.asdict(job.recipe),
+            statistics or {},
+            {} if metrics is None else metrics,
+        )
+
+    def _scores(
+        self, phase: str, weights: dict[str, Tensor]
+    ) -> tuple[Float32[np.ndarray, "k h w"], Recording, list[Streamed | None]]:
+        """Scores of all that lies on the canvas, each scene by itself, and the statistics that the network took.
+
+        A scene of which only parts lie there is evaluated as a whole, on disk.
+        """
         job = self.job
         self.tell(Progress("map", 0, 1))
         bands, classes = len(job.scene.bands), len(job.labels.legend)
         model = trained_model(job.recipe.model, weights, bands=bands, classes=classes, device=job.device)
-        return predict_scores(
-            model, self.values, job.scene.valid, device=job.device, statistics=statistics, windows=job.scene.windows
-        )
+        found, statistics = np.zeros((classes, *job.scene.grid.shape), np.float32), Recording()
+        streamed: list[Streamed | None] = []
+        for scene, window in zip(job.scene.scenes, job.scene.windows, strict=True):
+            if scene.cut is None:
+                values = np.ascontiguousarray(self.values[:, *window])
+                found[:, *window] = predict_scores(model, values, scene.valid, device=job.device, statistics=statistics)
+                streamed.append(None)
+                continue
+            assert self.staging is not None
+            evaluated = stream_scores(
+                self._run(weights, (0.0,) * classes, ()),
+                scene.cut.source,
+                self.staging / f"scores-{phase}-{len(streamed)}",
+                memory=evaluation_memory(job.memory, job.scene),
+                device=job.device,
+                tell=lambda done, of: self.tell(Progress("map", done, of)),
+            )
+            statistics.add(evaluated.statistics, evaluated.pixels)
+            found[:, *window] = evaluated.on_canvas(scene.cut, scene.grid.shape)
+            streamed.append(evaluated)
+        return found, statistics, streamed
 
     def _classes(self, train: Bool[np.ndarray, "h w"]) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """What to add to each class's score, and the positions in the legend of classes without a training pixel."""
@@ -291,16 +339,18 @@ class Work:
         job, split = self.job, self.job.split
         truth = np.where(split.test, job.labels.index, 0)
         found = []
-        for member in job.scene.members:
+        if not job.scene.members:
+            return []
+        for member, scene in zip(job.scene.members, job.scene.scenes, strict=True):
             window = member.window
             counts = {"train": split.train, "validation": split.val, "test": split.test}
             found.append(
                 {
                     "name": member.name,
-                    "rows": member.grid.height,
-                    "columns": member.grid.width,
-                    "crs_name": crs_name(member.grid),
-                    "pixel_size_m": pixel_metres(member.grid),
+                    "rows": scene.ground.height,
+                    "columns": scene.ground.width,
+                    "crs_name": crs_name(scene.ground),
+                    "pixel_size_m": pixel_metres(scene.ground),
                     "pixels_with_data": int(job.scene.valid[window].sum()),
                     "counts": {name: int(mask[window].sum()) for name, mask in counts.items()},
                     "test": _headline(truth[window], tested.index[window], job.labels.legend, self._block_px()),
@@ -320,6 +370,7 @@ class Work:
     ) -> dict[str, Any]:
         job, split = self.job, self.job.split
         truth = np.where(split.test, job.labels.index, 0)
+        whole = job.scene.grid if job.scene.members else job.scene.ground
         compared = []
         for control in controls:
             mapped = control.pop("mapped")
@@ -330,12 +381,12 @@ class Work:
             "request": job.request(),
             "scene": {
                 "name": job.scene.name,
-                "rows": job.scene.grid.height,
-                "columns": job.scene.grid.width,
+                "rows": whole.height,
+                "columns": whole.width,
                 "bands": len(job.scene.bands),
                 "pixels_with_data": int(job.scene.valid.sum()),
-                "crs_name": crs_name(job.scene.grid),
-                "pixel_size_m": pixel_metres(job.scene.grid),
+                "crs_name": crs_name(whole),
+                "pixel_size_m": pixel_metres(whole),
                 "notes": list(job.scene.notes),
                 **job.scene.details,
             },
@@ -360,6 +411,11 @@ class Work:
             "precision": precision,
             "versions": versions(),
         }
+
+
+def evaluation_memory(memory: int, scene: Scene) -> int:
+    """What is left for the windows of a scene on disk beside the canvas, as it is and standardised."""
+    return max(1, memory - 2 * scene.values.nbytes)
 
 
 def _counts(labels: Labels, split: Split) -> dict[str, Any]:

@@ -6,6 +6,7 @@ It draws what was measured and never computes an accuracy of its own.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -131,18 +132,20 @@ def write_report(path: Path, evidence: Evidence) -> Path:
         "hectares": _hectares,
         "title": class_title,
     }
-    size = pixel_metres(evidence.scene.grid) or evidence.scene.grid.pixel_size or (1.0, 1.0)
+    scene = evidence.scene
+    size = pixel_metres(scene.ground) or scene.ground.pixel_size or (1.0, 1.0)
+    alone = Grid(1, 1) if scene.members else scene.ground  # several scenes have no place in common
     html = environment.get_template("report.html.j2").render(
         m=evidence.metrics,
-        scene=evidence.scene,
+        scene=scene,
         legend=evidence.labels.legend,
         mapped=evidence.metrics["map"]["pixels"],
         pictures={name: (title, text, _data("png", data)) for name, (title, text, data) in evidence.pictures.items()},
         charts={name: _data("svg+xml", figures.svg(chart).encode()) for name, chart in evidence.charts.items()},
-        aspect=f"{evidence.scene.grid.width * size[1]:g} / {evidence.scene.grid.height * size[0]:g}",
-        place=describe_place(evidence.scene.grid),
-        bar=scale_bar(evidence.scene.grid),
-        hectares=pixel_hectares(evidence.scene.grid),
+        aspect=f"{scene.grid.width * size[1]:g} / {scene.grid.height * size[0]:g}",
+        place=describe_place(alone),
+        bar=scale_bar(dataclasses.replace(alone, width=scene.grid.width)),  # as wide as the pictures
+        hectares=pixel_hectares(alone),
         protocol=describe_protocol(evidence.metrics["protocol"]),
         leaks=[*describe_leaks(evidence.metrics["protocol"]), *describe_few(evidence.metrics["test"])],
         verdicts=[describe_control(evidence.metrics, control) for control in evidence.metrics["controls"]],

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from patchfree.errors import BandMismatch, SceneError
-from patchfree.windows import Window
+from patchfree.windows import Window, shifted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,6 +153,21 @@ def describe_matching(have: Bands, wanted: Bands) -> str:
 
 
 @dataclass(frozen=True, eq=False)
+class Cut:
+    """Which parts of a scene that stays on disk lie on a canvas (`patchfree.stream.crops`).
+
+    Attributes:
+        source: the whole scene, a `SceneSource`.
+        grid: of the whole scene.
+        places: where each part lies on the canvas, and where in the scene.
+    """
+
+    source: Any
+    grid: Grid
+    places: tuple[tuple[Window, Window], ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Member:
     """One of several scenes that lie on one canvas (`patchfree.series`).
 
@@ -160,11 +175,13 @@ class Member:
         name: of its own among them; also that of its folder in a run.
         window: where it lies on the canvas.
         grid: its own rows, columns and map position.
+        cut: of which parts it consists, if it is not there as a whole; places are counted from the window's corner.
     """
 
     name: str
     window: Window
     grid: Grid
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +198,7 @@ class Scene:
         notes: what was assumed, dropped or masked while reading, one sentence each.
         details: format, data type, nodata, scale: what the file says of itself.
         members: the scenes that lie on this canvas, if it is one; a network sees each of them by itself.
+        cut: of which parts of a scene on disk this canvas consists, if it is one; a network sees them together.
     """
 
     name: str
@@ -191,6 +209,7 @@ class Scene:
     notes: tuple[str, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
     members: tuple[Member, ...] = ()
+    cut: Cut | None = None
 
     def __repr__(self) -> str:
         h, w = self.grid.shape
@@ -216,8 +235,24 @@ class Scene:
     def scenes(self) -> tuple[Scene, ...]:
         """The scenes on this canvas, each on its own grid; the scene itself if it is one."""
         return tuple(
-            Scene(m.name, self.values[:, *m.window], self.valid[m.window], self.bands, m.grid) for m in self.members
+            Scene(m.name, self.values[:, *m.window], self.valid[m.window], self.bands, m.grid, cut=m.cut)
+            for m in self.members
         ) or (self,)
+
+    @property
+    def ground(self) -> Grid:
+        """A grid with the size of this scene's pixels on the ground: that of the (first) whole scene on the canvas."""
+        first = self.scenes[0]
+        return first.grid if first.cut is None else first.cut.grid
+
+    @property
+    def patches(self) -> tuple[Window, ...]:
+        """Parts of the canvas within which pixels are neighbours as on the ground."""
+        return tuple(
+            shifted(place, window)
+            for scene, window in zip(self.scenes, self.windows, strict=True)
+            for place in ([part for part, _ in scene.cut.places] if scene.cut else [scene.windows[0]])
+        )
 
     def select(self, positions: Sequence[int]) -> Scene:
         """The scene with only the bands at these zero-based positions, in this order."""
@@ -251,6 +286,9 @@ class Scene:
             digest.update(np.ascontiguousarray(part).data)
         for member in self.members:
             digest.update(repr((member.name, member.window)).encode())
+        for cut in (scene.cut for scene in self.scenes):
+            if cut is not None:
+                digest.update(repr((cut.source.signature(), cut.places)).encode())
         return digest.hexdigest()
 
     def to_xarray(self) -> xarray.DataArray:

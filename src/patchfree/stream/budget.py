@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import torch
 
@@ -10,6 +11,11 @@ from patchfree.errors import ConfigError
 from patchfree.models import SceneModel
 
 FIXED_BYTES = 250_000_000  # libraries, work space of the convolutions, GDAL's cache; measured (docs/benchmarks.md)
+TRAINING_FIXED_BYTES = 450_000_000  # with the weights, their gradients and the optimiser's state
+TRAINED_COPIES, RECOMPUTED_COPIES = 4.0, 3.0
+"""Feature maps that are kept for the gradient, for each that a stage of the network gives."""
+SHUFFLED = 1.2
+"""Scene shuffling fills the scene up to whole blocks."""
 LARGEST_WINDOW = 256
 """Larger windows were slower: their feature maps leave the processor's caches (docs/benchmarks.md)."""
 SMALLEST_WINDOW = 32
@@ -42,6 +48,19 @@ def pixel_bytes(model: SceneModel) -> int:
     widest = max(made.channels for stage in model.stages() for made in stage.gives if made.stride == 1)
     inner = max((made.channels for stage in model.stages() for made in stage.gives if made.stride == 2), default=0)
     return 4 * (5 * model.bands + 5 * max(widest, inner))
+
+
+def training_bytes(model: SceneModel, sizes: Sequence[tuple[int, int]], *, recompute: bool) -> int:
+    """Memory that it takes to train on scenes of these rows and columns, one after the other in each step.
+
+    All scenes stay in memory, as they are and standardised; the feature maps that the gradient needs are those of one scene at a
+    time. Measured at 256 and 512 pixels a side (docs/benchmarks.md); recomputing feature maps saves a quarter.
+    """
+    kept = sum(made.channels / made.stride**2 for stage in model.stages() for made in stage.gives)
+    scenes = 4 * 3 * model.bands * sum(height * width for height, width in sizes)
+    largest = max(height * width for height, width in sizes) * SHUFFLED
+    copies = RECOMPUTED_COPIES if recompute else TRAINED_COPIES
+    return int(TRAINING_FIXED_BYTES + scenes + largest * 4 * (copies * kept + 3 * model.bands))
 
 
 def whole_bytes(model: SceneModel, shape: tuple[int, int]) -> int:
@@ -99,6 +118,14 @@ def free_memory(device: str = "cpu") -> int:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (ValueError, OSError, AttributeError):
         return 2 * 10**9
+
+
+def installed_memory() -> int:
+    """Half of the memory that the machine has: what trains in it is the same whatever else runs; 4 GB where it does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (ValueError, OSError, AttributeError):
+        return 4 * 10**9
 
 
 def _need(model: SceneModel, size: int, count: int) -> int:
