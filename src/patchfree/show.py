@@ -194,6 +194,15 @@ def _design(design: dict[str, Any]) -> None:
     line(f"Overall accuracy: {pair(design['overall_accuracy'])} %")
 
 
+def mapped(note: str, written: dict[str, Path | None]) -> None:
+    """Which files a map came to, and how its bands were matched with the run's, if there is something to say."""
+    if note:
+        line(note)
+    for title, file in written.items():
+        if file:
+            line(f"{title}: {file}")
+
+
 def summary(run: Run) -> None:
     """What a training came to."""
     from patchfree.run import SCENES
