@@ -188,7 +188,7 @@ def fill_up(monkeypatch, owner, name, size, when):
         # 16 times the valid pixels are written, then the first feature map
         ((MapFile, "write", 300_000, lambda count, _: count == 24), "down1.map", 3 * WINDOWS),
         ((Journal, "add", 1_000, lambda _, rest: rest[1:4] == (0, 1, 3)), "pass-0-1.jsonl", WINDOWS),
-        ((mapping, "_write", 10_000, lambda *_: True), "uncertainty.tif", WINDOWS * PASSES),
+        ((mapping, "write_files", 10_000, lambda *_: True), "uncertainty.tif", WINDOWS * PASSES),
     ],
     ids=["from the start", "feature maps", "journal", "output"],
 )
