@@ -20,7 +20,7 @@ ORDER = [
     "errors",
     "files device windows progress",
     "scene ranks",
-    "ground resample",
+    "ground resample outlines",
     "labels",
     "io series",
     "split polygons",

@@ -323,13 +323,8 @@ def map_scene(
             device=device,
             progress=lambda state: tell("", state),
         )
-    note = source.choice(loaded.bands).note
-    if note:
-        show.line(note)
     written = {"Map": out, "Probabilities": probabilities, "Uncertainty": uncertainty}
-    for title, file in written.items():
-        if file:
-            show.line(f"{title}: {file}")
+    show.mapped(source.choice(loaded.bands).note, written)
 
 
 @app.command()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import torch
+
 from patchfree.errors import ConfigError
 from patchfree.models import SceneModel
 
@@ -115,8 +117,14 @@ def windows_at_once(
     )
 
 
-def free_memory() -> int:
-    """Half of the memory that the machine has to spare; 2 GB where it does not tell."""
+def free_memory(device: str = "cpu") -> int:
+    """Half of the memory that the machine, or its GPU, has to spare; 2 GB where it does not tell.
+
+    Args:
+        device: where to compute, cpu or a CUDA device.
+    """
+    if device != "cpu":
+        return int(torch.cuda.mem_get_info(device)[0] // 2)
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (ValueError, OSError, AttributeError):

@@ -112,10 +112,10 @@ def map_scene(
         client = None
         if scheduler is not None:
             client = open_.enter_context(dask_client(scheduler))
-            threads, budget = least_worker(client, memory)
+            threads, budget = least_worker(client, memory, where)
             at_once, size = windows_at_once(model, budget, threads, least=threads, kept=source.kept_bytes)
         else:
-            budget = free_memory() if memory is None else memory
+            budget = free_memory(where) if memory is None else memory
             if not workers and whole_bytes(model, source.grid.shape) <= budget:
                 tell(Progress("map", 0, 1))
                 _save(run.predict(source.scene(choice), device=where, statistics=statistics), files)
