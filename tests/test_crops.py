@@ -20,7 +20,7 @@ from patchfree.recipes import get_recipe
 from patchfree.run import load_run
 from patchfree.scene import Grid
 from patchfree.split import random_split
-from patchfree.stream.budget import training_bytes
+from patchfree.stream.budget import cut_training_bytes, training_bytes
 from patchfree.stream.crops import ALIGN, cut_out, lay_out, neighbourhoods, on_canvas
 from patchfree.training import train
 from patchfree.windows import window_shape
@@ -295,7 +295,7 @@ def test_a_list_of_scenes_that_do_not_fit_is_cut_too(cli, spots, tmp_path):
     with torch.device("meta"):
         model = MODELS["freenet"](bands=12, classes=16)
     each = [window_shape(group) for group in laid_out(spots, largest=0).groups]
-    least = training_bytes(model, [*each, *each], recompute=True)
+    least = cut_training_bytes(model, [*each, *each])
     words = ("train", spots / "list.csv", *SHORT)
     cli.ok(*words, "--out", tmp_path / "run", "--memory", least)
     metrics = read_json(tmp_path / "run" / "metrics.json")

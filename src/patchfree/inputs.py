@@ -26,7 +26,7 @@ from patchfree.options import open_given, source_given
 from patchfree.scene import Grid, Scene
 from patchfree.series import Use, is_list, join_labels, join_scenes, read_pairs
 from patchfree.split import Split, given_split, random_split
-from patchfree.stream.budget import largest_pass, training_bytes
+from patchfree.stream.budget import cut_training_bytes, largest_pass, training_bytes
 from patchfree.stream.crops import Layout, cut_out, lay_out, neighbourhoods, on_canvas
 from patchfree.windows import window_shape
 
@@ -156,7 +156,7 @@ def _layouts(network: SceneModel, labelled: Sequence[Bool[np.ndarray, "_ _"]], m
     def laid(largest: int) -> tuple[list[Layout], int]:
         layouts = [lay_out(each, largest=largest) for each in windows]
         sizes = [window_shape(group) for layout in layouts for group in layout.groups]
-        return layouts, training_bytes(network, sizes, recompute=True)
+        return layouts, cut_training_bytes(network, sizes)
 
     # Groups of a group's size leave gaps: what they all take is known when they are laid out.
     largest = largest_pass(

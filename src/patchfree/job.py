@@ -39,6 +39,7 @@ from patchfree.recipes import Recipe
 from patchfree.run import Run, read_tensors
 from patchfree.scene import Scene, describe_matching
 from patchfree.split import Split, leak_audit
+from patchfree.stream.budget import evaluation_memory
 from patchfree.stream.scores import Streamed, stream_scores
 
 if TYPE_CHECKING:
@@ -299,7 +300,7 @@ class Work:
                 self._run(weights, (0.0,) * classes, ()),
                 scene.cut.source,
                 self.staging / f"scores-{phase}-{len(streamed)}",
-                memory=evaluation_memory(job.memory, job.scene),
+                memory=evaluation_memory(job.memory, job.scene.values.nbytes),
                 device=job.device,
                 tell=lambda done, of: self.tell(Progress("map", done, of)),
             )
@@ -388,11 +389,3 @@ class Work:
             "precision": precision,
             "versions": versions(),
         }
-
-
-def evaluation_memory(memory: int, scene: Scene) -> int:
-    """What is left for the windows of a scene on disk beside the canvas, as it is and standardised.
-
-    Half of the memory is not counted on: the allocator keeps some of what the training has freed.
-    """
-    return max(1, memory // 2 - 2 * scene.values.nbytes)

@@ -17,7 +17,7 @@ from patchfree.errors import ConfigError, LabelError, RunError, SceneError, Spli
 from patchfree.files import exclusive, write_json
 from patchfree.ground import pixel_hectares
 from patchfree.io.geotiff import write_class_map
-from patchfree.job import Job, Result, Work, evaluation_memory
+from patchfree.job import Job, Result, Work
 from patchfree.labels import Labels, LandCover
 from patchfree.models import MODELS
 from patchfree.progress import Progress
@@ -29,7 +29,7 @@ from patchfree.series import scenes_of
 from patchfree.split import Split
 from patchfree.stac import stac_item
 from patchfree.staging import abandon, finished_run, publish, stage
-from patchfree.stream.budget import installed_memory, training_bytes, windows_at_once
+from patchfree.stream.budget import evaluation_memory, installed_memory, training_bytes, windows_at_once
 from patchfree.stream.mapping import MapFiles, map_scene
 from patchfree.stream.scores import Streamed
 from patchfree.windows import window_shape
@@ -152,7 +152,7 @@ def _memory_plan(
     sizes = [window_shape(window) for window in scene.passes]
     for cut in filter(None, (each.cut for each in scene.scenes)):
         windows_at_once(
-            model, evaluation_memory(budget, scene), 1, kept=cut.source.kept_bytes
+            model, evaluation_memory(budget, scene.values.nbytes), 1, kept=cut.source.kept_bytes
         )  # refuse before the training
     if training_bytes(model, sizes, recompute=False) <= here:
         return budget, False

@@ -65,6 +65,21 @@ def largest_pass(model: SceneModel, pixels: int, memory: int) -> int:
     return int((memory - _kept_bytes(model, pixels)) / _trained_pixel_bytes(model, recompute=True))
 
 
+def evaluation_memory(memory: int, canvas: int) -> int:
+    """What is left for the windows of a scene on disk beside so many bytes that trained, which stay as they are and standardised.
+
+    Half of the memory is not counted on: the allocator keeps some of what the training has freed.
+    """
+    return max(1, memory // 2 - 2 * canvas)
+
+
+def cut_training_bytes(model: SceneModel, sizes: Sequence[tuple[int, int]]) -> int:
+    """Memory that it takes to train on parts of scenes on disk, and to evaluate the whole of them then."""
+    canvas = 2 * 4 * model.bands * sum(height * width for height, width in sizes)  # with the gaps between them
+    evaluation = 2 * (_need(model, SMALLEST_WINDOW, 1) + 2 * canvas)
+    return max(training_bytes(model, sizes, recompute=True), evaluation)
+
+
 def _kept_bytes(model: SceneModel, pixels: int) -> float:
     return float(TRAINING_FIXED_BYTES + 4 * 3 * model.bands * pixels)
 
