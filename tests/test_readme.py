@@ -20,13 +20,13 @@ from products_hdf import RFL, write_emit, write_netcdf, write_prisma, write_tana
 from products_xml import write_desis, write_enmap, write_sentinel2
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/guide.md", "docs/large-scenes.md"]
+PAGES = ["README.md", "docs/guide.md", "docs/large-scenes.md", "docs/several-scenes.md"]
 NORTH, EAST, PIXEL = 5_809_965.0, 362_175.0, 30.0
 
 
 @pytest.fixture
 def users_folder(tmp_path, monkeypatch):
-    """The files that the pages speak of: a scene, another of the sensor, fields with an attribute, points."""
+    """The files that the pages speak of: a scene, another of the sensor, fields with an attribute, points, lists of scenes."""
     scene, labels = synthetic(rows=40, cols=48, bands=12)
     header = {
         "wavelength": list(scene.bands.wavelengths_nm),
@@ -44,6 +44,8 @@ def users_folder(tmp_path, monkeypatch):
     lines = [f"{r},{c},{labels.index[r, c]}" for r, c in zip(rows, cols, strict=True)]
     for name in ("points.csv", "check.csv"):
         (tmp_path / name).write_text("\n".join(["row,col,class", *lines]) + "\n")
+    (tmp_path / "flights.csv").write_text("scene,labels\nscene.hdr,points.csv\nother.hdr,check.csv\n")
+    (tmp_path / "apart.csv").write_text("scene,labels,use\nscene.hdr,points.csv,train\nother.hdr,check.csv,test\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(RECIPES, "default", replace(RECIPES["default"], steps=6, apart_steps=6))
     return tmp_path
