@@ -21,7 +21,7 @@ from patchfree.run import load_run
 from patchfree.scene import Grid
 from patchfree.split import random_split
 from patchfree.stream.budget import cut_training_bytes, training_bytes
-from patchfree.stream.crops import ALIGN, cut_out, lay_out, neighbourhoods, on_canvas
+from patchfree.stream.crops import ALIGN, cut_out, lay_out, neighbourhoods, on_canvas, thumbnail
 from patchfree.training import train
 from patchfree.windows import window_shape
 
@@ -244,6 +244,16 @@ def test_report_says_that_neighbourhoods_trained(done):
     page = (done / "report.html").read_text()
     assert "3 neighbourhoods of the labels" in page
     assert f"{ROWS} × {COLS} pixels" in page
+
+
+def test_a_small_picture_shows_the_whole_scene_and_its_map(source, spots):
+    scene = cut_out(source, laid_out(spots))
+    whole, holds = source.read(None, source.choice(scene.bands))
+    for most, step in ((330, 1), (100, 4), (70, 5)):
+        small, found = thumbnail(source, scene.bands, most)
+        assert found == step
+        np.testing.assert_array_equal(small.values, whole[:, ::step, ::step])
+        np.testing.assert_array_equal(small.valid, holds[::step, ::step])
 
 
 def test_interrupted_job_goes_on_with_the_same_bits(spots, done, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import rc_context
 
@@ -44,6 +45,7 @@ class Evidence:
         metrics: what was measured.
         log: the training log.
         beside: metrics of runs of the same scene under other protocols.
+        whole: of a scene that does not fit into memory every n-th pixel, its map there, and n.
     """
 
     scene: Scene
@@ -54,23 +56,26 @@ class Evidence:
     metrics: dict[str, Any]
     log: Sequence[dict[str, Any]]
     beside: tuple[dict[str, Any], ...] = ()
+    whole: tuple[Scene, Int[np.ndarray, "h w"], int] | None = None
 
     @cached_property
     def pictures(self) -> dict[str, tuple[str, str, bytes]]:
         """Title, caption and PNG of each picture, by name."""
-        valid, test_map = self.scene.valid, self.tested.index
+        test_map = self.tested.index
+        scene, mapped, step = self.whole or (self.scene, self.prediction.index, 1)
+        every = f", one pixel in {step} by {step}" if step > 1 else ""
         truth = np.where(self.split.test, self.labels.index, 0)
-        false_colour, bands = figures.false_colour(self.scene)
+        false_colour, bands = figures.false_colour(scene)
         test = self.metrics["test"]
         wrong = 1 - test["overall_accuracy"] if test["pixels"] else None
         legend = self.labels.legend
         refit = self.metrics["protocol"]["refit_on_all_labels"]
         found: dict[str, tuple[str, str, figures.Picture]] = {
-            "scene": ("Scene", f"False colour ({bands})", false_colour),
+            "scene": ("Scene", f"False colour ({bands}{every})", false_colour),
             "map": (
                 "Map",
                 "Class of every pixel" + (", trained on all labels after the test" if refit else ""),
-                figures.class_picture(self.prediction.index, legend, (255, 255, 255)),
+                figures.class_picture(mapped, legend, (255, 255, 255)),
             ),
             "labels": (
                 "Reference labels",
@@ -94,9 +99,13 @@ class Evidence:
             ),
         }
         return {
-            name: (title, text, figures.png(figures.mask_picture(picture, valid)))
+            name: (title, text, figures.png(figures.mask_picture(picture, self.shown(name).valid)))
             for name, (title, text, picture) in found.items()
         }
+
+    def shown(self, picture: str) -> Scene:
+        """What a picture shows: the scene, or the part of it that trained."""
+        return self.whole[0] if self.whole and picture in ("scene", "map") else self.scene
 
     @cached_property
     def charts(self) -> dict[str, Any]:
@@ -142,9 +151,14 @@ def write_report(path: Path, evidence: Evidence) -> Path:
         mapped=evidence.metrics["map"]["pixels"],
         pictures={name: (title, text, _data("png", data)) for name, (title, text, data) in evidence.pictures.items()},
         charts={name: _data("svg+xml", figures.svg(chart).encode()) for name, chart in evidence.charts.items()},
-        aspect=f"{scene.grid.width * size[1]:g} / {scene.grid.height * size[0]:g}",
+        aspects={
+            name: f"{grid.width * size[1]:g} / {grid.height * size[0]:g}"
+            for name, grid in ((name, evidence.shown(name).grid) for name in evidence.pictures)
+        },
         place=describe_place(alone),
-        bar=scale_bar(dataclasses.replace(alone, width=scene.grid.width)),  # as wide as the pictures
+        bar=scale_bar(
+            alone if evidence.whole else dataclasses.replace(alone, width=scene.grid.width)
+        ),  # as the pictures
         hectares=pixel_hectares(alone),
         protocol=describe_protocol(evidence.metrics["protocol"]),
         leaks=[*describe_leaks(evidence.metrics["protocol"]), *describe_few(evidence.metrics["test"])],

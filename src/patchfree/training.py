@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
+from rasterio.windows import Window
 
 from patchfree.blocks import block_split
 from patchfree.errors import ConfigError, LabelError, RunError, SceneError, SplitError
 from patchfree.files import exclusive, write_json
 from patchfree.ground import pixel_hectares
+from patchfree.io.gdal import open_raster
 from patchfree.io.geotiff import write_class_map
 from patchfree.job import Job, Result, Work
 from patchfree.labels import Labels, LandCover
@@ -30,6 +32,7 @@ from patchfree.split import Split
 from patchfree.stac import stac_item
 from patchfree.staging import abandon, finished_run, publish, stage
 from patchfree.stream.budget import evaluation_memory, installed_memory, training_bytes, windows_at_once
+from patchfree.stream.crops import thumbnail
 from patchfree.stream.mapping import MapFiles, map_scene
 from patchfree.stream.scores import Streamed
 from patchfree.windows import window_shape
@@ -330,6 +333,7 @@ def _write(staging: Path, job: Job, result: Result, outputs: Outputs, tell: Call
         metrics=run.metrics,
         log=result.log,
         beside=tuple(other.metrics for other in outputs.beside),
+        whole=_thumbnail(staging / "map.tif", run, job.scene),
     )
     if outputs.figures:
         write_figures(staging / "figures", evidence)
@@ -355,6 +359,20 @@ def _write_streamed(
         "pixels": {entry.value: int(n) for entry, n in zip(run.legend, counts, strict=True)},
         "pixel_hectares": pixel_hectares(scene.ground),
     }
+
+
+def _thumbnail(path: Path, run: Run, scene: Scene) -> tuple[Scene, Int64[np.ndarray, "h w"], int] | None:
+    """A scene that stays on disk and its map, small enough to be looked at; None for others."""
+    if scene.cut is None:
+        return None
+    small, step = thumbnail(scene.cut.source, run.bands)
+    with open_raster(path) as mapped:
+        rows = [
+            mapped.read(1, window=Window(0, row, mapped.width, 1))[0, ::step] for row in range(0, mapped.height, step)
+        ]
+    number = {entry.value: i for i, entry in enumerate(run.legend, 1)}
+    table = np.array([number.get(value, 0) for value in range(max(number) + 1)], np.int64)
+    return small, table[np.stack(rows)], step
 
 
 def _write_item(folder: Path, run: Run, job: Job) -> None:

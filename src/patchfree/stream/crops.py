@@ -22,9 +22,9 @@ from patchfree.errors import LabelError
 from patchfree.io import hidden_pixels, physical_values
 from patchfree.io.source import SceneSource
 from patchfree.labels import Labels
-from patchfree.scene import Cut, Grid, Scene, make_scene
+from patchfree.scene import Bands, Cut, Grid, Scene, make_scene
 from patchfree.series import GAP
-from patchfree.windows import Window, shelves, shifted, window_shape
+from patchfree.windows import Window, at_stride, cover, shelves, shifted, window_shape
 
 ALIGN = 8
 """Parts start at multiples of this in the scene and on the canvas: the strided layers meet the same pixels."""
@@ -134,6 +134,19 @@ def cut_out(source: SceneSource, layout: Layout) -> Scene:
         notes=(note, *scene.notes),
         cut=Cut(source, grid, tuple(zip(layout.places, layout.windows, strict=True)), layout.groups),
     )
+
+
+def thumbnail(source: SceneSource, bands: Bands, most: int = 500) -> tuple[Scene, int]:
+    """Every n-th row and column of a scene on disk, at most so many of each, and n."""
+    step = -(-max(source.grid.shape) // most)
+    choice, (h, w) = source.choice(bands), source.grid.shape
+    small = Grid(-(-h // step), -(-w // step))
+    values, valid = np.zeros((len(bands), *small.shape), np.float32), np.zeros(small.shape, bool)
+    for window in cover((h, w), -(-256 // step) * step, align=step):
+        found, holds = source.read(window, choice)
+        place = at_stride(window, step)
+        values[:, *place], valid[place] = found[:, ::step, ::step], holds[::step, ::step]
+    return Scene(source.reader.path.name, values, valid, bands, small), step
 
 
 def on_canvas(scene: Scene, labels: Labels) -> Labels:
