@@ -34,15 +34,17 @@ ORDER = [
     "job",
     "training",
     "demo interop",
+    "benchmark",
     "show options",
+    "cli_benchmark",
     "cli",
     "__init__",
 ]
 RANK = {module: rank for rank, line in enumerate(ORDER) for module in line.split()}
 # Methods of Scene for convenience, which import when called.
 BACKWARD = {("scene", "interop"), ("scene", "resample")}
-EAGER = ["__init__", "cli", "show", "options"]  # imported before the first word is printed
-LIGHT = {"errors", "show", "options", "__version__"}
+EAGER = ["__init__", "cli", "cli_benchmark", "show", "options"]  # imported before the first word is printed
+LIGHT = {"errors", "show", "options", "cli_benchmark", "__version__"}
 
 
 def module_of(path):
