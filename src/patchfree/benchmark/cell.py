@@ -56,6 +56,11 @@ class Cell:
     steps: int | None = None
     pictures: Path | None = None
 
+    @property
+    def name(self) -> str:
+        """The method's name: of a file, that without folder and ending."""
+        return Path(self.method).stem if self.method.endswith(".py") else self.method
+
 
 class OutOfTime(Exception):
     """The cell was stopped because the time was up."""
@@ -139,4 +144,4 @@ def _work(cell: Cell, sender: multiprocessing.connection.Connection) -> None:
 def picture_name(cell: Cell) -> str:
     """Stem of the file with a cell's map."""
     protocol = cell.protocol.replace(":", "-")
-    return f"{cell.scene.name}_{protocol}_{cell.seed}_{Path(cell.method).stem}"
+    return f"{cell.scene.name}_{protocol}_{cell.seed}_{cell.name}"

@@ -34,11 +34,10 @@ def classify(cell: Cell, tell: Tell) -> dict[str, Any]:
     chosen = split(cell.protocol, loaded, cell.seed)
     training = _training(cell, loaded, chosen, tell)
     facts = _facts(loaded, chosen)
-    rates = product_rates(device)
     with AddedMemory(device) as memory:
         wait(device)
         began = time.perf_counter()
-        fitted = check_fitted(method.fit(training), cell.method)
+        fitted = check_fitted(method.fit(training), cell.name)
         wait(device)
         trained = time.perf_counter()
         tell(Progress("map", 0, 1))
@@ -46,10 +45,11 @@ def classify(cell: Cell, tell: Tell) -> dict[str, Any]:
         wait(device)
         mapped_at = time.perf_counter()
     legend = loaded.labels.legend
-    mapped = check_scores(scores, cell.method, classes=len(legend), valid=loaded.scene.valid)
+    mapped = check_scores(scores, cell.name, classes=len(legend), valid=loaded.scene.valid)
     if cell.pictures is not None:
         _pictures(cell, loaded, mapped)
     found = _accuracy(loaded, chosen, mapped)
+    rates = product_rates(device) if fitted.train_flop is not None else {}
     times = {"train_seconds": trained - began, "predict_seconds": mapped_at - trained}
     return found | times | _work_done(fitted, rates, times) | {"added_memory_bytes": memory.bytes} | facts
 

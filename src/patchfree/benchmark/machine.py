@@ -37,7 +37,7 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def product_rate(dtype: torch.dtype, device: torch.device, *, side: int = SIDE, repeats: int = 7) -> float:
+def product_rate(dtype: torch.dtype, device: torch.device, *, side: int = SIDE, repeats: int = 4) -> float:
     """Floating-point operations a second of a square matrix product: the best of several, what the machine can do."""
     a = torch.randn(side, side, device=device).to(dtype)
     return 2 * side**3 / seconds(lambda: a @ a, device, repeats)[0]

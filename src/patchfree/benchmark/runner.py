@@ -127,7 +127,7 @@ def run_benchmark(plan: Plan, progress: Callable[[str, Progress], None] | None =
             if deadline is not None and time.monotonic() + _expected(rows, cell) > deadline:
                 undone.append(cell)
                 continue
-            name = f"{cell.scene.title}, {cell.protocol}, seed {cell.seed}: {cell.method}"
+            name = f"{cell.scene.title}, {cell.protocol}, seed {cell.seed}: {cell.name}"
             try:
                 found = run_cell(cell, partial(tell, name), deadline=deadline)
             except OutOfTime:
@@ -146,7 +146,7 @@ def run_benchmark(plan: Plan, progress: Callable[[str, Progress], None] | None =
 
 
 def _cells(plan: Plan) -> tuple[Task, list[Cell], dict[str, Method]]:
-    """All cells, seed by seed, and from cheap to dear methods, so that little time still gives a whole table."""
+    """All cells, from cheap to dear methods, each seed by seed, so that little time still gives the most of a table."""
     task, device = get_task(plan.task), str(choose_device(plan.device))
     if plan.seeds < 1 or plan.first_seed < 0:
         raise ConfigError(f"Got {plan.seeds} seeds from {plan.first_seed}; need at least one, from 0.")
@@ -171,10 +171,10 @@ def _cells(plan: Plan) -> tuple[Task, list[Cell], dict[str, Method]]:
             steps=plan.steps,
             pictures=plan.out / "pictures" if seed == plan.first_seed else None,
         )
+        for name in order
         for seed in range(plan.first_seed, plan.first_seed + plan.seeds)
         for scene in scenes
         for protocol in plan.protocols or scene.protocols
-        for name in order
     ]
     return task, cells, methods
 
@@ -206,8 +206,7 @@ def _expected(rows: list[Row], cell: Cell) -> float:
     times = [
         float(row["train_seconds"]) + float(row["predict_seconds"])
         for row in rows
-        if (row["scene"], row["method"]) == (cell.scene.name, Path(cell.method).stem)
-        and row.get("train_seconds") is not None
+        if (row["scene"], row["method"]) == (cell.scene.name, cell.name) and row.get("train_seconds") is not None
     ]
     return max(times, default=0.0)
 
@@ -220,7 +219,7 @@ def _row(cell: Cell, method: Method, found: Mapping[str, Any], request: str) -> 
         "scene_title": cell.scene.title,
         "protocol": cell.protocol,
         "seed": cell.seed,
-        "method": Path(cell.method).stem if cell.method.endswith(".py") else cell.method,
+        "method": cell.name,
         "title": method.title,
         **found,
         "steps_given": cell.steps,

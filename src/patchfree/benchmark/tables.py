@@ -104,7 +104,7 @@ def _line(rows: list[Row], all_rows: list[Row], ours: str, task: Task) -> Line:
     theirs = {row["seed"]: row for row in all_rows if row["method"] == ours and not row.get("error")}
     shared = [row for row in good if row["seed"] in theirs]
     compared = name != ours and bool(shared)
-    means = {cost: estimate([row[cost] for row in good if row.get(cost) is not None]) for cost in COSTS}
+    means = {cost: estimate([float(row[cost]) for row in good if row.get(cost) is not None]) for cost in COSTS}
 
     def spent(row: Row) -> float:
         return float(row["train_seconds"] + row["predict_seconds"])
@@ -130,7 +130,7 @@ HEADINGS = (
     "map s",
     "time ÷ {ours}",
     "memory MB",
-    "parameters",
+    "parameters, M",
     "GMAC a map",
     "of rate: train / map",
 )
@@ -151,7 +151,7 @@ def cells(line: Line, task: Task) -> list[str]:
         amount(costs["predict_seconds"]),
         "–" if line.time_ratio is None else amount(line.time_ratio),
         amount(costs["added_memory_bytes"], 1e-6, whole=True),
-        amount(costs["parameters"], whole=True),
+        amount(costs["parameters"], 1e-6),
         amount(costs["predict_macs"], 1e-9),
         "–" if shares[0] is None else " / ".join("–" if share is None else f"{share:.0%}" for share in shares),
     ]
@@ -218,26 +218,25 @@ def facts(group: Group) -> list[str]:
 
 
 def machine(rows: Sequence[Row]) -> list[str]:
-    """Where and when the rows were made, each combination once."""
-    found: dict[str, None] = {}
-    for row in rows:
+    """Where and by what code the rows were made, each machine once."""
+    said = []
+    for place in dict.fromkeys((row["processor"], row["torch"]) for row in rows):
+        mine = [row for row in rows if (row["processor"], row["torch"]) == place]
+        commits = dict.fromkeys(f" ({row['commit']})" if row.get("commit") else "" for row in mine)
+        codes = ", ".join(dict.fromkeys(f"patchfree {row['version']}" for row in mine)) + ",".join(commits)
         rates = [
-            f"{name.removeprefix('rate_')} {_median(rows, name, row) / 1e9:,.0f} GFLOP/s"
+            f"{name.removeprefix('rate_')} {rate / 1e9:,.0f} GFLOP/s"
             for name in ("rate_float32", "rate_bfloat16")
-            if row.get(name)
+            if (rate := _median(mine, name)) is not None
         ]
-        code = f"patchfree {row['version']}" + (f" ({row['commit']})" if row.get("commit") else "")
-        found[
-            f"{row['processor']}; torch {row['torch']}; {code}"
-            + (f"; matrix product of 2048 x 2048, median: {', '.join(rates)}" if rates else "")
-        ] = None
-    best = [text for text in found if "matrix product" in text]
-    return best or list(found)
+        product = f"; matrix product of 2048 x 2048, median over the rows: {', '.join(rates)}" if rates else ""
+        said.append(f"{place[0]}; torch {place[1]}; {codes}{product}")
+    return said
 
 
-def _median(rows: Sequence[Row], name: str, like: Row) -> float:
-    values = sorted(row[name] for row in rows if row.get(name) and row["processor"] == like["processor"])
-    return float(values[len(values) // 2])
+def _median(rows: Sequence[Row], name: str) -> float | None:
+    values = sorted(row[name] for row in rows if row.get(name) is not None)
+    return float(values[len(values) // 2]) if values else None
 
 
 def markdown(rows: Sequence[Row], task: Task, undone: Sequence[Cell]) -> str:
@@ -266,7 +265,7 @@ def markdown(rows: Sequence[Row], task: Task, undone: Sequence[Cell]) -> str:
 EXPLAINED = (
     "Mean ± standard deviation [95 % interval of the mean] over seeds; a seed is another split, other weights, another sampling. The difference is "
     "paired by seed. Memory is what training and mapping add to the program. The last column is the share of the matrix-product rate of the number "
-    "type that was used, measured just before."
+    "type that was used, measured just after."
 )
 
 

@@ -23,8 +23,8 @@ METHODS: dict[str, Method] = {
     "cnn1d": patch_method(CNN1D, cost=2),
     "cnn2d": patch_method(CNN2D, cost=3),
     **{name: recipe_method(recipe, cost=4) for name, recipe in RECIPES.items() if name != "paper"},
-    "ssrn": patch_method(SSRN, cost=6),
-    PAPER: recipe_method(RECIPES["paper"], cost=7),
+    PAPER: recipe_method(RECIPES["paper"], cost=6),
+    "ssrn": patch_method(SSRN, cost=7),
     f"{PAPER}-all": recipe_method(
         dataclasses.replace(RECIPES["paper"], name="paper, all pixels", sampling="all", every_class=False), cost=8
     ),

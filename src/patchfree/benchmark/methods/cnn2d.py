@@ -51,7 +51,7 @@ CNN2D = PatchNet(
     ),
     build=PatchCNN,
     side=5,
-    steps=2000,
+    steps=1000,
     components=30,
     at_once=4096,
 )
