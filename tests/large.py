@@ -35,7 +35,8 @@ class Large:
     def words(self, out, *more, scene=None, memory=LEAST):
         """The command that maps the scene in windows into a folder."""
         files = ("--out", out / "map.tif", "--uncertainty", out / "uncertainty.tif")
-        return ("map", self.run, scene or self.scene, *files, "--memory", memory, "--device", "cpu", *more)
+        limit = () if memory is None else ("--memory", memory)
+        return ("map", self.run, scene or self.scene, *files, *limit, "--device", "cpu", *more)
 
     def same(self, out):
         """Whether a folder holds the bytes of the uninterrupted map."""

@@ -250,6 +250,25 @@ def test_a_cluster_that_cannot_work_is_told(monkeypatch, answers, message):
         assert client is not None
 
 
+def workers_of(*stated, free):
+    """A client of workers with these hosts, threads and limits, whose machines have so much to spare."""
+    about = {
+        f"tcp://{host}:{number}": {"host": host, "nthreads": threads, "memory_limit": limit}
+        for number, (host, threads, limit) in enumerate(stated)
+    }
+    return cluster(scheduler_info={"workers": about}, run={address: free[of["host"]] for address, of in about.items()})
+
+
+def test_the_smallest_worker_says_how_much_memory_there_is():
+    two = workers_of(("a", 1, 0), ("b", 4, 0), free={"a": 5 * 10**9, "b": 8 * 10**9})
+    assert runners.least_worker(two, None) == (4, 5 * 10**9)
+    shared = workers_of(("a", 1, 0), ("b", 2, 0), ("b", 2, 0), free={"a": 5 * 10**9, "b": 8 * 10**9})
+    assert runners.least_worker(shared, None) == (2, 4 * 10**9)
+    limited = workers_of(("a", 1, 3 * 10**9), free={"a": 5 * 10**9})
+    assert runners.least_worker(limited, None) == (1, 1_500_000_000)
+    assert runners.least_worker(limited, 10**9) == (1, 10**9)
+
+
 # --- memory, as the operating system counts it
 
 SIDE, BANDS, BUDGET = 2500, 64, 600_000_000

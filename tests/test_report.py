@@ -333,6 +333,7 @@ def test_protocol_is_told_in_plain_words_with_its_counts(given, expected):
 AUDIT = {
     "shared_pixels": 0, "receptive_field_px": 77, "whole_scene_statistics": True, "optimistic": False,
     "min_distance_px": 2.0, "median_distance_px": 9.5, "share_inside_receptive_field": 0.25, "share_touching_training": 0.5,
+    "tests_apart": 0,
 }  # fmt: skip
 
 
@@ -352,7 +353,7 @@ def test_leak_audit_says_what_does_not_hold_too():
     lines = describe_leaks({"leak_audit": AUDIT | {"whole_scene_statistics": False, "optimistic": True}})
     assert not any("statistics over the whole scene" in line for line in lines)
     assert lines[-1] == "Test pixels lie among the training pixels: expect a lower accuracy in places without labels."
-    untested = describe_leaks({"leak_audit": AUDIT | {"min_distance_px": None}})
+    untested = describe_leaks({"leak_audit": AUDIT | {"share_inside_receptive_field": None}})
     assert untested == ["There are no test pixels, so nothing is known of the accuracy."]
 
 

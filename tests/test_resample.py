@@ -14,9 +14,14 @@ from conftest import synthetic
 from jobs import short
 from patchfree.errors import BandMismatch
 from patchfree.io import open_scene
+from patchfree.labels import LandCover
+from patchfree.predict import Standardisation
 from patchfree.resample import resampling_weights
-from patchfree.scene import Bands, Grid, make_scene
+from patchfree.run import load_run
+from patchfree.scene import Bands, Grid, describe_matching, make_scene
+from patchfree.stream import mapping
 from patchfree.training import train
+from windowed import untrained
 
 FWHM = 2.3548200450309493
 
@@ -205,6 +210,18 @@ def test_without_resampling_the_nearest_band_within_2_nm_is_taken_and_others_ref
         scene_of(USUAL).matching(single(408, 30))
 
 
+def write_bands(path, values, centres, *, fwhm):
+    """A GeoTIFF with wavelengths, or without if there are none."""
+    count, height, width = values.shape
+    profile = {"driver": "GTiff", "height": height, "width": width, "count": count, "dtype": "float32"}
+    profile |= {"crs": "EPSG:32633", "transform": Affine(30, 0, 362175, 0, -30, 5809965)}
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(values)
+        for band, centre in enumerate(centres, 1):
+            file.update_tags(band, wavelength=str(centre), wavelength_units="Nanometers", fwhm=str(fwhm))
+    return path
+
+
 def test_the_command_line_resamples_when_asked_and_says_so(tmp_path, cli):
     scene, labels = synthetic(rows=24, cols=28)
     bands = dataclasses.replace(scene.bands, fwhm_nm=(200.0,) * len(scene.bands))
@@ -212,16 +229,7 @@ def test_the_command_line_resamples_when_asked_and_says_so(tmp_path, cli):
     run.save_model(tmp_path / "run")
     centres = np.arange(330.0, 2530.0, 30.0)
     finer = interp1d(bands.wavelengths_nm, scene.values, axis=0, fill_value="extrapolate")(centres).astype("float32")
-
-    def tag(file):
-        for band, centre in enumerate(centres, 1):
-            file.update_tags(band, wavelength=str(centre), wavelength_units="Nanometers", fwhm="35")
-
-    profile = {"driver": "GTiff", "height": 24, "width": 28, "count": len(centres), "dtype": "float32"}
-    profile |= {"crs": "EPSG:32633", "transform": Affine(30, 0, 362175, 0, -30, 5809965)}
-    with rasterio.open(tmp_path / "fine.tif", "w", **profile) as file:
-        file.write(finer)
-        tag(file)
+    write_bands(tmp_path / "fine.tif", finer, centres, fwhm=35)
     arguments = ("map", tmp_path / "run", tmp_path / "fine.tif", "--out", tmp_path / "map.tif", "--device", "cpu")
     cli.refused(2, r"resample one that has finer bands \(--resample\)", *arguments)
     said = " ".join(cli.ok(*arguments, "--resample").split())
@@ -231,3 +239,60 @@ def test_the_command_line_resamples_when_asked_and_says_so(tmp_path, cli):
     with rasterio.open(tmp_path / "map.tif") as made, rasterio.open(tmp_path / "expected.tif") as want:
         np.testing.assert_array_equal(made.read(), want.read())
         assert (made.transform, made.crs) == (want.transform, want.crs)
+
+
+def moved(scene, path, shift):
+    """The scene with wavelengths that differ from band to band by up to a shift; without wavelengths for None."""
+    centres = [] if shift is None else np.add(scene.bands.wavelengths_nm, np.linspace(0, shift, len(scene.bands)))
+    return write_bands(path, scene.values, centres, fwhm=200)
+
+
+@pytest.mark.parametrize("windows", [False, True], ids=["one piece", "windows"])
+@pytest.mark.parametrize(
+    ("shift", "more", "expected"),
+    [
+        (0.0, (), None),
+        (1.1, (), "Matched by wavelength: 11 of 12 bands differ, by 1.1 nm at most."),
+        (None, (), "Matched by number: the scene states no wavelengths."),
+        (1.1, ("--resample",), "Resampled: 0 of the run's 12 bands were made from the scene's 12"),
+    ],
+    ids=["the same", "other wavelengths", "no wavelengths", "resampled"],
+)
+def test_maps_say_of_which_bands_they_were_made(tmp_path, cli, monkeypatch, windows, shift, more, expected):
+    scene, _ = synthetic(rows=24, cols=28)
+    bands = dataclasses.replace(scene.bands, fwhm_nm=(200.0,) * len(scene.bands))
+    legend = tuple(LandCover(value, f"land {value}", (value, 0, 0)) for value in (1, 2, 3))
+    standard = Standardisation.of(scene)
+    run = untrained("freenet", bands=12, legend=legend)
+    dataclasses.replace(run, bands=bands, standardisation=standard).save_model(tmp_path / "run")
+    path = moved(scene, tmp_path / "scene.tif", shift)
+    if windows:
+        monkeypatch.setattr(mapping, "whole_bytes", lambda model, shape: 10**18)
+        monkeypatch.setattr(mapping, "windows_at_once", lambda model, memory, most, **shared: (1, 16))
+    files = {name: tmp_path / f"{name}.tif" for name in ("out", "probabilities", "uncertainty")}
+    words = [word for name, file in files.items() for word in (f"--{name}", file)]
+    said = cli.ok("map", tmp_path / "run", path, *words, "--device", "cpu", *more)
+    for file in files.values():
+        with rasterio.open(file) as made:
+            stated = made.tags(ns="PATCHFREE").get("bands")
+        assert (stated or "").startswith(expected or "")
+        assert (stated is None) == (expected is None)
+    assert (expected or "Map: ") in said
+    assert ("atched" in said or "Resampled" in said) == (expected is not None)
+    told = " ".join(cli.ok("info", files["out"]).split())
+    assert "map: statistics scene" in told
+    assert f"map: bands {stated}" in told if stated else "map: bands" not in told
+    if not windows:  # the same from Python
+        opened = open_scene(path).matching(bands, resample=bool(more))
+        kept = load_run(tmp_path / "run").predict(opened, device="cpu")
+        assert kept.tags.get("bands") == stated
+
+
+def test_bands_that_neither_side_knows_by_wavelength_are_said_to_be_matched_by_number():
+    nameless = Bands((1, 2, 3), 3)
+    known = dataclasses.replace(nameless, wavelengths_nm=(500.0, 600.0, 700.0))
+    assert describe_matching(nameless, nameless) == (
+        "Matched by number: neither the scene nor the run states wavelengths."
+    )
+    assert describe_matching(known, nameless) == "Matched by number: the run states no wavelengths."
+    assert describe_matching(known, known) == ""

@@ -37,7 +37,7 @@ def run():
 @pytest.fixture(scope="module")
 def item(run):
     """As another program gets it: through JSON."""
-    return json.loads(json.dumps(stac_item(run, PLACED, ["probabilities.tif"])))
+    return json.loads(json.dumps(stac_item(run, {".": PLACED}, ["probabilities.tif"])))
 
 
 def problems(item):
@@ -59,7 +59,7 @@ def test_the_schema_check_finds_what_is_wrong(item):
 
 def test_item_is_valid_with_and_without_position(item, run):
     assert problems(item) == []
-    bare = json.loads(json.dumps(stac_item(run, Grid(40, 48), [])))
+    bare = json.loads(json.dumps(stac_item(run, {".": Grid(40, 48)}, [])))
     assert problems(bare) == []
     assert bare["geometry"] is None
     assert "bbox" not in bare
@@ -104,7 +104,7 @@ def test_bands_are_given_in_micrometres(item, run):
     bands = item["properties"]["bands"]
     np.testing.assert_allclose([b["eo:center_wavelength"] * 1000 for b in bands], run.bands.wavelengths_nm)
     bare = dataclasses.replace(run, bands=dataclasses.replace(run.bands, wavelengths_nm=None))
-    without = stac_item(bare, PLACED, [])
+    without = stac_item(bare, {".": PLACED}, [])
     assert not [uri for uri in without["stac_extensions"] if "/eo/" in uri]
     assert without["properties"]["bands"][2] == {"name": "B3"}
 
@@ -165,12 +165,12 @@ def test_outline_goes_round_counterclockwise_however_the_grid_lies(transform):
 def test_no_outline_where_there_is_none_to_give(run, crs, transform):
     grid = Grid(400, 400, crs, transform)
     assert footprint(grid) == (None, None)
-    assert problems(json.loads(json.dumps(stac_item(run, grid, [])))) == []
+    assert problems(json.loads(json.dumps(stac_item(run, {".": grid}, [])))) == []
 
 
 def test_coordinate_system_without_a_code_is_written_out(run):
     own = CRS.from_proj4("+proj=laea +lat_0=50.3 +lon_0=9.7 +datum=WGS84 +units=m")
-    item = stac_item(run, Grid(4, 4, own.to_wkt(), (30.0, 0.0, 0.0, 0.0, -30.0, 0.0)), [])
+    item = stac_item(run, {".": Grid(4, 4, own.to_wkt(), (30.0, 0.0, 0.0, 0.0, -30.0, 0.0))}, [])
     assert "proj:code" not in item["properties"]
     assert CRS.from_wkt(item["properties"]["proj:wkt2"]) == own
     assert item["properties"]["proj:wkt2"].startswith("PROJCRS")

@@ -18,15 +18,16 @@ FILES = sorted(ROOT.rglob("*.py"))
 # An import may only point to an earlier line, or stay inside its own folder.
 ORDER = [
     "errors",
-    "files device scene windows progress",
-    "ground resample",
+    "files device windows progress",
+    "scene ranks",
+    "ground resample outlines",
     "labels",
-    "io",
+    "io series",
     "split polygons",
     "blocks",
     "sample losses augment models recipes",
     "fit predict calibrate confusion design controls",
-    "assessment",
+    "assessment measured",
     "run",
     "stream",
     "citations figures stac",
@@ -35,16 +36,24 @@ ORDER = [
     "training",
     "demo interop",
     "benchmark",
-    "show options",
+    "show options arguments",
+    "inputs",
     "cli_benchmark",
     "cli",
-    "__init__",
+    "__init__ __main__",
 ]
 RANK = {module: rank for rank, line in enumerate(ORDER) for module in line.split()}
 # Methods of Scene for convenience, which import when called.
 BACKWARD = {("scene", "interop"), ("scene", "resample")}
-EAGER = ["__init__", "cli", "cli_benchmark", "show", "options"]  # imported before the first word is printed
-LIGHT = {"errors", "show", "options", "cli_benchmark", "__version__"}
+EAGER = [
+    "__init__",
+    "cli",
+    "cli_benchmark",
+    "show",
+    "options",
+    "arguments",
+]  # imported before the first word is printed
+LIGHT = {"errors", "show", "options", "arguments", "cli_benchmark", "__version__"}
 
 
 def module_of(path):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from patchfree import show
+from patchfree.arguments import Device
 
 
 def benchmark(
@@ -51,7 +52,7 @@ def benchmark(
         float | None,
         typer.Option(help="Stop after this time; the same command goes on where it was.  [default: no limit]"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     names: Annotated[bool, typer.Option("--list", help="List scenes, protocols and methods, and stop.")] = False,
 ) -> None:
     """Compare methods on scenes with repeated seeds: accuracies with intervals, times, memory; a CSV, a table, a page."""

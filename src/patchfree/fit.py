@@ -1,4 +1,7 @@
-"""The training loop: one scene, one network, one optimiser step per pass over the whole scene.
+"""The training loop: one network, one optimiser step per pass over the whole scene, or over each of several scenes.
+
+Of several scenes a step takes the pixels that GS2 drew from all of them together: the network runs on each scene by itself, and the
+gradients are added up, so that each pixel counts alike wherever it lies. Several processes share the scenes (`ranks`).
 
 Everything random is drawn from (seed, step), so that a run that was interrupted and resumed gives the same bits
 as one that was not.
@@ -10,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +26,10 @@ from patchfree.device import choose_precision
 from patchfree.errors import SplitError, TrainingFailed
 from patchfree.losses import masked_cross_entropy
 from patchfree.models import MODELS
+from patchfree.ranks import Ranks
 from patchfree.recipes import Recipe
 from patchfree.sample.stratified import balanced_step, epoch_length, smallest_handful, stratified_epoch
+from patchfree.windows import Window
 
 VALIDATIONS = 10
 """How often the validation accuracy is measured during a training."""
@@ -61,8 +66,27 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * (1 + math.cos(math.pi * (step - rise) / max(1.0, recipe.steps - rise))) / 2
 
 
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """What the network sees at a time: a scene, with the training and validation pixels in it.
+
+    Attributes:
+        number: which of the scenes.
+        values: standardised bands.
+        valid: where there is data.
+        val_pixels: flat positions of the validation pixels.
+        val_classes: their classes, 0..k-1.
+    """
+
+    number: int
+    values: Float32[Tensor, "c h w"]
+    valid: Bool[Tensor, "h w"]
+    val_pixels: Int[Tensor, " n"]
+    val_classes: Int[Tensor, " n"]
+
+
 class Trainer:
-    """A network in training on one scene.
+    """A network in training on one scene, or on several.
 
     Args:
         values: standardised bands; 0 where there is no data.
@@ -74,6 +98,9 @@ class Trainer:
         recipe: all settings; `shuffle` is True or False here.
         seed: repeats the training.
         device: where to compute.
+        windows: where each of several scenes lies on this canvas; None for one scene.
+        ranks: processes that share the scenes; None for this one alone.
+        recompute: save memory by computing feature maps anew for the gradient; the numbers are the same.
     """
 
     def __init__(
@@ -88,22 +115,35 @@ class Trainer:
         recipe: Recipe,
         seed: int,
         device: torch.device,
+        windows: Sequence[Window] | None = None,
+        ranks: Ranks | None = None,
+        recompute: bool = False,
     ) -> None:
         if not (train & valid).any():
             raise SplitError(
                 f"None of the {int(train.sum())} training pixels holds data: all lie in masked parts of the scene. "
                 "Check the nodata value, or label other places."
             )
-        self.recipe, self.seed, self.device = recipe, seed, device
+        self.recipe, self.seed, self.device, self.ranks = recipe, seed, device, ranks or Ranks()
         self.precision = choose_precision(recipe.precision, device)
         self.steps_done = 0
-        self.values = torch.from_numpy(values).to(device)
-        self.valid = torch.from_numpy(valid).to(device)
-        self.pixels, self.classes = _labelled(index, train & valid, device)
-        self.val_pixels, self.val_classes = _labelled(index, val & valid, device)
+        windows = windows or [(slice(0, valid.shape[0]), slice(0, valid.shape[1]))]
+        # The training pixels of all scenes, in whatever process: what is drawn from them must be the same everywhere.
+        found = [_labelled(index[w], train[w] & valid[w]) for w in windows]
+        self.pixels, self.classes = (torch.cat(parts).to(device) for parts in zip(*found, strict=True))
+        sizes = torch.tensor([len(pixels) for pixels, _ in found])
+        self.piece_of = torch.arange(len(windows)).repeat_interleave(sizes).to(device)
+        self.pieces = []
+        for number in self.ranks.mine([valid[w].size for w in windows]):
+            window = windows[number]
+            own = (torch.from_numpy(array).to(device) for array in (values[:, *window], valid[window]))
+            marks = (part.to(device) for part in _labelled(index[window], val[window] & valid[window]))
+            self.pieces.append(Piece(number, *own, *marks))
+        self.validates = bool((val & valid).any())
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             model = MODELS[recipe.model](bands=len(values), classes=classes)
+        model.recompute = recompute
         self.model: nn.Module = model.to(device).to(memory_format=torch.channels_last)
         self.optimiser = _optimiser(self.model, recipe)
         self.per_class = recipe.per_class
@@ -122,7 +162,7 @@ class Trainer:
             rate = learning_rate(self.recipe, self.steps_done)
             loss = self._step(rate)
             self.steps_done += 1
-            measured = len(self.val_pixels) and (self.steps_done % every == 0 or self.steps_done == self.recipe.steps)
+            measured = self.validates and (self.steps_done % every == 0 or self.steps_done == self.recipe.steps)
             yield Step(
                 self.steps_done,
                 self.recipe.steps,
@@ -133,26 +173,25 @@ class Trainer:
             )
 
     def _step(self, rate: float) -> float:
-        values, valid, pixels, classes = self.values, self.valid, self.pixels, self.classes
-        if self.recipe.sampling != "all":
-            chosen = self._chosen().to(self.device)
-            pixels, classes = pixels[chosen], classes[chosen]
-        if self.recipe.shuffle:
-            generator = torch.Generator().manual_seed(_mix(self.seed, 2, self.steps_done))
-            values, valid, pixels = shuffle_scene(values, valid, pixels, generator=generator)
-        if self.recipe.jitter:
-            generator = torch.Generator().manual_seed(_mix(self.seed, 3, self.steps_done))
-            values = jitter_bands(values, valid, self.recipe.jitter, generator=generator)
+        chosen = None if self.recipe.sampling == "all" else self._chosen().to(self.device)
+        pixels, classes, piece_of = (
+            whole if chosen is None else whole[chosen] for whole in (self.pixels, self.classes, self.piece_of)
+        )
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.model.train()
-        loss = masked_cross_entropy(
-            self._scores(values, valid), pixels, classes, label_smoothing=self.recipe.label_smoothing
-        )
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.zero_grad(set_to_none=False)
+        total = torch.zeros((), device=self.device)
+        for piece in self.pieces:
+            mine = piece_of == piece.number
+            if mine.any():
+                loss = self._loss(piece, pixels[mine], classes[mine]) * (int(mine.sum()) / len(pixels))
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
+        gradients = [_gradient(parameter) for parameter in self.model.parameters()]
+        self.ranks.add([*gradients, total])
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-        value = float(loss.detach())
+        value = float(total)
         if not (math.isfinite(value) and math.isfinite(float(norm))):
             raise TrainingFailed(
                 f"Training broke down at step {self.steps_done + 1} of {self.recipe.steps}: the loss is {value:g} and the gradient's "
@@ -161,6 +200,19 @@ class Trainer:
             )
         self.optimiser.step()
         return value
+
+    def _loss(self, piece: Piece, pixels: Int[Tensor, " n"], classes: Int[Tensor, " n"]) -> Float32[Tensor, ""]:
+        """Mean loss of these pixels of a scene, which is changed at random first, as the recipe says."""
+        values, valid = piece.values, piece.valid
+        if self.recipe.shuffle:
+            values, valid, pixels = shuffle_scene(values, valid, pixels, generator=self._chance(2, piece))
+        if self.recipe.jitter:
+            values = jitter_bands(values, valid, self.recipe.jitter, generator=self._chance(3, piece))
+        scores = self._scores(values, valid)
+        return masked_cross_entropy(scores, pixels, classes, label_smoothing=self.recipe.label_smoothing)
+
+    def _chance(self, purpose: int, piece: Piece) -> torch.Generator:
+        return torch.Generator().manual_seed(_mix(self.seed, purpose, self.steps_done, piece.number))
 
     def _scores(self, values: Tensor, valid: Tensor) -> Tensor:
         x = values[None].contiguous(memory_format=torch.channels_last)
@@ -180,9 +232,15 @@ class Trainer:
 
     def _validate(self) -> float:
         self.model.eval()
+        counts = torch.zeros(2, dtype=torch.float64, device=self.device)  # right ones, all
         with torch.no_grad():
-            scores = self._scores(self.values, self.valid).flatten(1)[:, self.val_pixels]
-        return float((scores.argmax(0) == self.val_classes).float().mean())
+            for piece in self.pieces:
+                if len(piece.val_pixels):
+                    scores = self._scores(piece.values, piece.valid).flatten(1)[:, piece.val_pixels]
+                    counts[0] += (scores.argmax(0) == piece.val_classes).sum()
+                    counts[1] += len(piece.val_pixels)
+        self.ranks.add([counts])
+        return float(counts[0] / counts[1])
 
     def state(self) -> dict[str, Tensor]:
         """All that the next step depends on, as plain tensors."""
@@ -219,12 +277,19 @@ def class_offsets(
 
 
 def _labelled(
-    index: Int[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"], device: torch.device
-) -> tuple[Tensor, Tensor]:
+    index: Int[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]
+) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
     """Flat positions and classes 0..k-1 of the masked pixels."""
     pixels = np.flatnonzero(mask)
     classes = index.ravel()[pixels].astype(np.int64) - 1
-    return torch.from_numpy(pixels.astype(np.int64)).to(device), torch.from_numpy(classes).to(device)
+    return torch.from_numpy(pixels.astype(np.int64)), torch.from_numpy(classes)
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    """The gradient; zeros where no scene of this process had a pixel in this step."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
 
 
 def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -233,6 +298,7 @@ def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
 
 
-def _mix(seed: int, purpose: int, number: int) -> int:
-    """A random state from a seed, what it is for, and a running number."""
-    return int(np.random.SeedSequence((seed, purpose, number)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def _mix(seed: int, purpose: int, number: int, piece: int = 0) -> int:
+    """A random state from a seed, what it is for, a running number, and which of several scenes it is for."""
+    parts = (seed, purpose, number, piece) if piece else (seed, purpose, number)
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))

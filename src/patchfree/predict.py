@@ -5,6 +5,7 @@ Dimension key: c bands, h rows, w columns, k classes.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int
 from scipy.special import entr, softmax
-from torch import nn
 
 from patchfree.errors import SceneError
 from patchfree.io import Window
@@ -21,8 +21,9 @@ from patchfree.io.geotiff import strips, write_class_map, write_layers, write_la
 from patchfree.io.qgis import write_share_style
 from patchfree.io.zarr_layers import is_zarr, write_zarr
 from patchfree.labels import LandCover
+from patchfree.models import SceneModel
 from patchfree.models._statistics import OF_THE_SCENE, Statistics
-from patchfree.scene import Grid, Scene
+from patchfree.scene import Grid, Member, Scene
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,8 @@ class Prediction:
         legend: the k classes.
         grid: rows, columns, map position.
         tags: where the map comes from, written into files; `statistics` says which statistics of a whole scene the network
-            used, "scene" (those of the mapped scene itself, unless stated otherwise) or "run" (those of the training scene).
+            used, "scene" (those of the mapped scene itself, unless stated otherwise) or "run" (those of the training scene);
+            `bands` how the scene's bands were matched or made, where their wavelengths are not those of the run.
     """
 
     probabilities: Float32[np.ndarray, "k h w"]
@@ -101,6 +103,13 @@ class Prediction:
         """Probability of the first class less that of the second, 0 to 1; NaN where there is no data."""
         first, second = np.partition(self.probabilities, -2, axis=0)[-1:-3:-1]
         return np.where(self.valid, first - second, np.nan).astype(np.float32)
+
+    def part(self, member: Member) -> Prediction:
+        """The map of one of several scenes on a canvas, on its own grid."""
+        window = member.window
+        return dataclasses.replace(
+            self, probabilities=self.probabilities[:, *window], valid=self.valid[window], grid=member.grid
+        )
 
     def save_map(self, path: str | Path) -> Path:
         """Write the class values as a Cloud Optimized GeoTIFF with colour table and class names; returns the path.
@@ -143,7 +152,7 @@ class Prediction:
 
 
 def predict_scores(
-    model: nn.Module,
+    model: SceneModel,
     values: Float32[np.ndarray, "c h w"],
     valid: Bool[np.ndarray, "h w"],
     *,

@@ -6,6 +6,7 @@ It draws what was measured and never computes an accuracy of its own.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -131,18 +132,20 @@ def write_report(path: Path, evidence: Evidence) -> Path:
         "hectares": _hectares,
         "title": class_title,
     }
-    size = pixel_metres(evidence.scene.grid) or evidence.scene.grid.pixel_size or (1.0, 1.0)
+    scene = evidence.scene
+    size = pixel_metres(scene.ground) or scene.ground.pixel_size or (1.0, 1.0)
+    alone = Grid(1, 1) if scene.members else scene.ground  # several scenes have no place in common
     html = environment.get_template("report.html.j2").render(
         m=evidence.metrics,
-        scene=evidence.scene,
+        scene=scene,
         legend=evidence.labels.legend,
         mapped=evidence.metrics["map"]["pixels"],
         pictures={name: (title, text, _data("png", data)) for name, (title, text, data) in evidence.pictures.items()},
         charts={name: _data("svg+xml", figures.svg(chart).encode()) for name, chart in evidence.charts.items()},
-        aspect=f"{evidence.scene.grid.width * size[1]:g} / {evidence.scene.grid.height * size[0]:g}",
-        place=describe_place(evidence.scene.grid),
-        bar=scale_bar(evidence.scene.grid),
-        hectares=pixel_hectares(evidence.scene.grid),
+        aspect=f"{scene.grid.width * size[1]:g} / {scene.grid.height * size[0]:g}",
+        place=describe_place(alone),
+        bar=scale_bar(dataclasses.replace(alone, width=scene.grid.width)),  # as wide as the pictures
+        hectares=pixel_hectares(alone),
         protocol=describe_protocol(evidence.metrics["protocol"]),
         leaks=[*describe_leaks(evidence.metrics["protocol"]), *describe_few(evidence.metrics["test"])],
         verdicts=[describe_control(evidence.metrics, control) for control in evidence.metrics["controls"]],
@@ -212,24 +215,29 @@ def describe_protocol(protocol: dict[str, Any]) -> str:
             f"{split['per_class']} pixels" if "per_class" in split else f"{split['fraction'] * 100:.3g} % of the pixels"
         )
         return f"{amount} of each class were drawn at random for training, and all the others tested it. {pixels}"
+    if kind == "scenes":
+        return f"Whole scenes were kept apart for the test: no pixel of theirs trained. {pixels}"
     return f"Training and test pixels were given in separate files. {pixels}"
 
 
 def describe_leaks(protocol: dict[str, Any]) -> list[str]:
     """The leak audit in plain sentences."""
     audit = protocol["leak_audit"]
-    if audit["min_distance_px"] is None:
+    if audit["share_inside_receptive_field"] is None:
         return ["There are no test pixels, so nothing is known of the accuracy."]
     metres = "median_distance_m"
-    lines = [
-        f"Pixels shared by training and test: {audit['shared_pixels']}.",
-        f"From a test pixel to the nearest training pixel: at least {audit['min_distance_px']:g} px, "
-        f"{audit['median_distance_px']:g} px in the median"
-        + (f" ({audit[metres]:,.0f} m)" if metres in audit else "")
-        + ".",
-        f"{audit['share_inside_receptive_field']:.0%} of the test pixels have a training pixel inside the network's window of "
-        f"{audit['receptive_field_px']} pixels, and {audit['share_touching_training']:.0%} touch one.",
-    ]
+    lines = [f"Pixels shared by training and test: {audit['shared_pixels']}."]
+    if audit["tests_apart"]:
+        lines.append(f"{audit['tests_apart']:,} test pixels lie in scenes without any training pixel.")
+    if audit["min_distance_px"] is not None:
+        lines += [
+            f"From a test pixel to the nearest training pixel: at least {audit['min_distance_px']:g} px, "
+            f"{audit['median_distance_px']:g} px in the median"
+            + (f" ({audit[metres]:,.0f} m)" if metres in audit else "")
+            + ".",
+            f"{audit['share_inside_receptive_field']:.0%} of the test pixels have a training pixel inside the network's window of "
+            f"{audit['receptive_field_px']} pixels, and {audit['share_touching_training']:.0%} touch one.",
+        ]
     if not audit["optimistic"] and audit["share_inside_receptive_field"] > 0:
         lines.append(
             "What the network sees in that window are spectra, not labels; still, a test pixel near a training pixel is easier than "
@@ -298,7 +306,7 @@ def _protocol_name(split: dict[str, Any]) -> str:
             if "per_class" in split
             else f"random, {split['fraction'] * 100:.3g} % of each class"
         )
-    return "given files"
+    return "separate scenes" if split.get("kind") == "scenes" else "given files"
 
 
 def _data(kind: str, data: bytes) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from patchfree.errors import BandMismatch
-from patchfree.scene import WAVELENGTH_TOLERANCE_NM, Bands, Scene
+from patchfree.scene import MADE_BANDS, WAVELENGTH_TOLERANCE_NM, Bands, Scene
 
 SAME_WIDTH = 1.1
 """Widths that differ by less than this factor are the same: calibrations of one sensor differ by that."""
@@ -38,7 +38,9 @@ def resample(scene: Scene, wanted: Bands) -> Scene:
     for band, row in enumerate(weights):
         used = np.flatnonzero(row)
         values[band] = np.tensordot(row[used].astype(np.float32), scene.values[used], 1)
-    return dataclasses.replace(scene, values=values, bands=wanted, notes=(*scene.notes, describe_resampling(weights)))
+    note = describe_resampling(weights)
+    details = scene.details | {MADE_BANDS: note}
+    return dataclasses.replace(scene, values=values, bands=wanted, notes=(*scene.notes, note), details=details)
 
 
 def describe_resampling(weights: Float64[np.ndarray, "c_wanted c_have"]) -> str:

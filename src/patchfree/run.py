@@ -27,11 +27,13 @@ from patchfree.labels import LandCover
 from patchfree.models import trained_model
 from patchfree.models._statistics import Recorded, Recording, Statistics
 from patchfree.predict import Prediction, Standardisation, predict_scores, probabilities
-from patchfree.scene import Bands, Scene
+from patchfree.scene import MADE_BANDS, Bands, Scene, describe_matching
 
 FORMAT = 2
 FARTHEST_MEAN = 20.0  # standard deviations of a band; a scene of other units is hundreds away
 UNFINISHED = ".unfinished"
+SCENES = "scenes"
+"""Folder in a run of several scenes; each has a folder of its own in it, with its map."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +96,12 @@ class Run:
         chances = probabilities(
             scores, scene.valid, offsets=self.offsets, temperature=self.temperature, untrained=self.untrained
         )
-        tags = {"model_hash": self.model_hash, "statistics": statistics}
-        return Prediction(chances, scene.valid, self.legend, scene.grid, tags)
+        note = scene.details.get(MADE_BANDS) or describe_matching(scene.bands, self.bands)
+        return Prediction(chances, scene.valid, self.legend, scene.grid, self.tags(statistics, note))
+
+    def tags(self, statistics: Literal["scene", "run"], bands: str = "") -> dict[str, str]:
+        """What maps say of their origin: hash of the weights, statistics, and where its bands are not the run's, what they are."""
+        return {"model_hash": self.model_hash, "statistics": statistics} | ({"bands": bands} if bands else {})
 
     def statistics_source(self, statistics: Literal["scene", "run"]) -> Statistics:
         """Where the network's whole-scene statistics come from.
@@ -157,11 +163,12 @@ class Run:
 
 def learnt_pixels(class_map: str | Path) -> Bool[np.ndarray, "h w"] | None:
     """Pixels whose labels trained a map, if it is the map in a run folder; None for any other map."""
-    path, folder = Path(class_map), Path(class_map).parent
-    beside = (folder / name for name in ("split.tif", "model.json", "metrics.json"))
+    path, place = Path(class_map), Path(class_map).parent
+    folder = place.parent.parent if place.parent.name == SCENES else place
+    beside = (place / "split.tif", folder / "model.json", folder / "metrics.json")
     if path.suffix != ".tif" or not path.is_file() or not all(file.is_file() for file in beside):
         return None
-    with open_raster(path) as mapped, open_raster(folder / "split.tif") as split:
+    with open_raster(path) as mapped, open_raster(place / "split.tif") as split:
         maker, places = (
             mapped.tags(ns="PATCHFREE").get("model_hash"),
             {(f.shape, f.transform) for f in (mapped, split)},

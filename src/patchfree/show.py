@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -80,6 +81,7 @@ def facts(found: dict[str, Any]) -> None:
     size, metres = found["pixel_size"], found["pixel_size_m"]
     units = found["crs_units"]
     about = "" if metres is None or units == "m" else f", about {metres[1]:.3g} x {metres[0]:.3g} m"
+    about += _turned(found["transform"])
     rows = {
         "format": f"{found['format']}, {found['dtype']}"
         + (f", variable {found['variable']}" if found.get("variable") else ""),
@@ -91,10 +93,11 @@ def facts(found: dict[str, Any]) -> None:
         "pixel size": "unknown" if size is None else f"{size[1]:g} x {size[0]:g} {units}{about}",
         "pixels with data": f"{found['pixels_with_data']:,} of {found['pixels']:,}",
         "nodata": each(found.get("nodata"), "none stated"),
-        "scale": each(found.get("scale"), "1"),
+        "scale": each(found.get("scale"), "1")
+        + ("" if found.get("offset") is None else f", offset {each(found['offset'], '0')}"),
         "values used": f"{found['value_min']:.6g} to {found['value_max']:.6g}, mean {found['value_mean']:.6g}",
         "in memory": f"{found['memory_bytes'] / 1e6:,.1f} MB",
-    }
+    } | {f"map: {key.replace('_', ' ')}": text for key, text in found.get("origin", {}).items()}
     table = Table(title=found["name"], show_header=False, box=None, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -103,6 +106,13 @@ def facts(found: dict[str, Any]) -> None:
     _console().print(table)
     for note in found["notes"]:
         line(f"  - {note}")
+
+
+def _turned(transform: Sequence[float] | None) -> str:
+    """How far the rows of a grid are turned from the east, counterclockwise, for those that are."""
+    if transform is None or transform[1] == transform[3] == 0:
+        return ""
+    return f", turned by {math.degrees(math.atan2(transform[3], transform[0])):.4g} degrees"
 
 
 def accuracy(found: dict[str, Any]) -> None:
@@ -184,12 +194,24 @@ def _design(design: dict[str, Any]) -> None:
     line(f"Overall accuracy: {pair(design['overall_accuracy'])} %")
 
 
+def mapped(note: str, written: dict[str, Path | None]) -> None:
+    """Which files a map came to, and how its bands were matched with the run's, if there is something to say."""
+    if note:
+        line(note)
+    for title, file in written.items():
+        if file:
+            line(f"{title}: {file}")
+
+
 def summary(run: Run) -> None:
     """What a training came to."""
+    from patchfree.run import SCENES
+
     test, folder = run.metrics["test"], run.folder
     protocol = run.metrics["protocol"]
     counts, kind = protocol["counts"], protocol["split"].get("kind")
-    how = {"blocks": "spatially separate blocks", "random": "random pixels, optimistic"}.get(kind, "given files")
+    hows = {"blocks": "spatially separate blocks", "random": "random pixels, optimistic", "scenes": "separate scenes"}
+    how = hows.get(kind, "given files")
     line(f"{counts['train']:,} pixels trained, {counts['validation']:,} validated, {counts['test']:,} tested ({how}).")
     if test["pixels"]:
         accuracy(test)
@@ -203,7 +225,15 @@ def summary(run: Run) -> None:
             )
     for note in [*run.metrics["labels"]["notes"], *protocol["notes"]]:
         line(f"Note: {note}")
-    line(f"Map: {folder / 'map.tif'}\nReport: {folder / 'report.html'}" if folder else "")
+    for one in run.metrics["scenes"]:
+        found = one["test"]["overall_accuracy"]
+        line(
+            f"{one['name']}: {one['counts']['train']:,} pixels trained, {one['counts']['test']:,} tested"
+            + ("." if found is None else f", overall accuracy {found * 100:.1f} %.")
+        )
+    if folder:
+        maps = [folder / SCENES / one["name"] / "map.tif" for one in run.metrics["scenes"]] or [folder / "map.tif"]
+        line("\n".join([*(f"Map: {path}" for path in maps), f"Report: {folder / 'report.html'}"]))
 
 
 def demo_summary(run: Run, random_folders: Sequence[Path]) -> None:
@@ -241,8 +271,11 @@ def demo_summary(run: Run, random_folders: Sequence[Path]) -> None:
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str, Progress], None]]:
-    """A bar with loss, validation accuracy and time left; single lines where there is no terminal."""
+def progress(*, quiet: bool = False) -> Iterator[Callable[[str, Progress], None]]:
+    """A bar with loss, validation accuracy and time left; single lines where there is no terminal; nothing if quiet."""
+    if quiet:
+        yield lambda name, state: None
+        return
     from rich import progress as rich_progress
     from rich.console import Console
 

@@ -13,17 +13,19 @@ Dimension key: h rows, w columns, k classes, n labelled pixels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float64, UInt8
 from scipy import ndimage
 
 from patchfree.errors import ConfigError, SplitError
 from patchfree.ground import pixel_metres
 from patchfree.labels import Labels, make_labels
 from patchfree.scene import Grid
+from patchfree.windows import Window
 
 VALIDATION_SHARE = 0.1
 
@@ -187,7 +189,9 @@ def given_split(
     return labels, split
 
 
-def leak_audit(split: Split, *, reach: int, whole_scene: bool, grid: Grid) -> dict[str, Any]:
+def leak_audit(
+    split: Split, *, reach: int, whole_scene: bool, grid: Grid, windows: Sequence[Window] | None = None
+) -> dict[str, Any]:
     """How far the test pixels are from what was learnt.
 
     Args:
@@ -195,10 +199,12 @@ def leak_audit(split: Split, *, reach: int, whole_scene: bool, grid: Grid) -> di
         reach: farthest pixel that the network's kernels connect to an output pixel.
         whole_scene: True if the network also takes statistics over the whole scene.
         grid: for the size of a pixel.
+        windows: where each of several scenes lies on the canvas: between two of them there is no distance.
 
     Returns:
-        Shared pixels (0, or the run is refused), distances in pixels (and in metres, where the grid tells), share of the test
-        pixels with a training pixel inside the network's receptive field.
+        Shared pixels (0, or the run is refused), distances in pixels (and in metres, where the grid tells) of the test pixels
+        that have a training pixel in their scene, share of all test pixels with a training pixel inside the network's
+        receptive field.
     """
     learnt = split.train | split.val
     shared = int((learnt & split.test).sum() + (split.train & split.val).sum())
@@ -213,23 +219,38 @@ def leak_audit(split: Split, *, reach: int, whole_scene: bool, grid: Grid) -> di
         "median_distance_px": None,
         "share_inside_receptive_field": None,
         "share_touching_training": None,
+        "tests_apart": 0,
     }
     if not split.test.any():
         return audit
-    straight = ndimage.distance_transform_edt(~learnt)[split.test]
-    square = ndimage.distance_transform_cdt(~learnt, "chessboard")[split.test]
+    found = [_distances(learnt[w], split.test[w]) for w in windows or [(slice(None), slice(None))]]
+    straight, square = (np.concatenate(parts) for parts in zip(*found, strict=True))
     audit |= {
-        "min_distance_px": round(float(straight.min()), 2),
-        "median_distance_px": round(float(np.median(straight)), 2),
         "share_inside_receptive_field": round(float((square <= reach).mean()), 4),
         "share_touching_training": round(float((square <= 1).mean()), 4),
+        "tests_apart": int(np.isinf(straight).sum()),
     }
+    straight = straight[np.isfinite(straight)]
+    if not len(straight):
+        return audit
+    nearest, median = float(straight.min()), float(np.median(straight))
+    audit |= {"min_distance_px": round(nearest, 2), "median_distance_px": round(median, 2)}
     metres = pixel_metres(grid)
     if metres is not None:
         side = math.sqrt(metres[0] * metres[1])
-        audit["min_distance_m"] = round(float(straight.min()) * side, 1)
-        audit["median_distance_m"] = round(float(np.median(straight)) * side, 1)
+        audit |= {"min_distance_m": round(nearest * side, 1), "median_distance_m": round(median * side, 1)}
     return audit
+
+
+def _distances(
+    learnt: Bool[np.ndarray, "h w"], test: Bool[np.ndarray, "h w"]
+) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
+    """From each test pixel to the nearest training pixel, straight and in rows or columns; infinite if there is none."""
+    if not learnt.any():
+        nowhere = np.full(int(test.sum()), np.inf)
+        return nowhere, nowhere
+    straight = ndimage.distance_transform_edt(~learnt)[test]
+    return straight, ndimage.distance_transform_cdt(~learnt, "chessboard")[test].astype(float)
 
 
 def check_validation(share: float) -> None:

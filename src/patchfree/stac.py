@@ -8,7 +8,8 @@ patchfree, so the item claims none: its range of time is the open one of the MLM
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -28,18 +29,19 @@ PARTS_OF_A_SIDE = 16  # straight edges in the scene's coordinate system are bent
 UNKNOWN_TIME = {"datetime": None, "start_datetime": "1900-01-01T00:00:00Z", "end_datetime": "9999-12-31T23:59:59Z"}
 
 
-def stac_item(run: Run, grid: Grid, files: Collection[str]) -> dict[str, Any]:
+def stac_item(run: Run, grids: Mapping[str, Grid], files: Collection[str]) -> dict[str, Any]:
     """The item of a run folder: plain values for JSON.
 
     Args:
         run: the trained run.
-        grid: of the training scene, which the map covers.
-        files: names in the run folder; of the optional ones, those named here become assets.
+        grids: of each training scene, by the folder in the run folder that holds its map; "." is the run folder itself.
+        files: rasters in the run folder; of the optional ones, those named here become assets.
     """
-    geometry, bbox = footprint(grid)
+    geometry, bbox = _around([footprint(grid) for grid in grids.values()])
     extensions = ["mlm/v1.4.0", "classification/v2.0.0"]
     extensions += ["eo/v2.0.0"] if run.bands.wavelengths_nm else []
-    extensions += ["projection/v2.0.0"] if grid.crs else []
+    alone = next(iter(grids.values())) if len(grids) == 1 else Grid(0, 0)  # several scenes have no projection in common
+    extensions += ["projection/v2.0.0"] if alone.crs else []
     scene = run.metrics.get("scene", {}).get("name", "a scene")
     item: dict[str, Any] = {
         "type": "Feature",
@@ -56,10 +58,10 @@ def stac_item(run: Run, grid: Grid, files: Collection[str]) -> dict[str, Any]:
         **UNKNOWN_TIME,
         "bands": _bands(run),
         **_model(run),
-        **_projection(grid),
+        **_projection(alone),
     }
     item["links"] = []
-    item["assets"] = _assets(run, files)
+    item["assets"] = _assets(run, grids, files)
     return item
 
 
@@ -88,6 +90,23 @@ def footprint(grid: Grid) -> tuple[dict[str, Any] | None, list[float] | None]:
         points = points[::-1]
     ring = [*points.tolist(), points[0].tolist()]
     return {"type": "Polygon", "coordinates": [ring]}, [*low.tolist(), *high.tolist()]
+
+
+def _around(
+    outlines: Sequence[tuple[dict[str, Any] | None, list[float] | None]],
+) -> tuple[dict[str, Any] | None, list[float] | None]:
+    """One geometry and bounding box for all; None where one of them has none, or where they reach around the earth."""
+    shapes = [shape for shape, _ in outlines if shape is not None]
+    boxes = [box for _, box in outlines if box is not None]
+    if len(shapes) < len(outlines):
+        return None, None
+    if len(outlines) == 1:
+        return outlines[0]
+    west, south = np.min(boxes, 0)[:2]
+    east, north = np.max(boxes, 0)[2:]
+    return {"type": "MultiPolygon", "coordinates": [shape["coordinates"] for shape in shapes]}, [
+        float(value) for value in (west, south, east, north)
+    ]
 
 
 def _projection(grid: Grid) -> dict[str, Any]:
@@ -174,10 +193,7 @@ def classes(legend: Sequence[LandCover]) -> list[dict[str, Any]]:
     ]
 
 
-def _assets(run: Run, files: Collection[str]) -> dict[str, Any]:
-    nothing = {"value": 0, "name": "no-data", "description": "no data", "nodata": True}
-    names = [entry.name for entry in run.legend]
-    highest = max(entry.value for entry in run.legend)
+def _assets(run: Run, folders: Collection[str], files: Collection[str]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "model": {
             "href": "./model.safetensors",
@@ -189,19 +205,39 @@ def _assets(run: Run, files: Collection[str]) -> dict[str, Any]:
             "bands": [{"name": _band_name(number)} for number in run.bands.numbers],
         },
         "settings": _asset("model.json", "application/json", "What is needed to use the weights", ["metadata"]),
-        "map": _asset("map.tif", COG, "Class of every pixel", ["data"])
+    }
+    for folder in folders:
+        found |= _maps(run, folder, files)
+    return found | {
+        "metrics": _asset("metrics.json", "application/json", "Measured accuracy", ["metadata"]),
+        "report": _asset("report.html", "text/html", "Report", ["overview"]),
+    }
+
+
+def _maps(run: Run, folder: str, files: Collection[str]) -> dict[str, Any]:
+    """The rasters of one scene."""
+    before, after = ("", "") if folder == "." else (f"{folder}/", f" of {PurePath(folder).name}")
+    nothing = {"value": 0, "name": "no-data", "description": "no data", "nodata": True}
+    names = [entry.name for entry in run.legend]
+    highest = max(entry.value for entry in run.legend)
+    found = {
+        "map.tif": _asset(f"{before}map.tif", COG, f"Class of every pixel{after}", ["data"])
         | {
             "data_type": "uint8" if highest <= 255 else "uint16",
             "nodata": 0,
             "classification:classes": [nothing, *classes(run.legend)],
         },
-        "probabilities": _layers("probabilities.tif", "Calibrated probability of each class", names),
-        "uncertainty": _layers("uncertainty.tif", "Entropy and margin of the probabilities", ["entropy", "margin"]),
-        "metrics": _asset("metrics.json", "application/json", "Measured accuracy", ["metadata"]),
-        "report": _asset("report.html", "text/html", "Report", ["overview"]),
+        "probabilities.tif": _layers(
+            f"{before}probabilities.tif", f"Calibrated probability of each class{after}", names
+        ),
+        "uncertainty.tif": _layers(
+            f"{before}uncertainty.tif", f"Entropy and margin of the probabilities{after}", ["entropy", "margin"]
+        ),
     }
-    optional = {"probabilities": "probabilities.tif", "uncertainty": "uncertainty.tif"}
-    return {key: asset for key, asset in found.items() if key not in optional or optional[key] in files}
+    there = {name: asset for name, asset in found.items() if name == "map.tif" or before + name in files}
+    return {
+        f"{PurePath(before + name).with_suffix('')}".removeprefix("scenes/"): asset for name, asset in there.items()
+    }
 
 
 def _asset(name: str, kind: str, title: str, roles: list[str]) -> dict[str, Any]:

@@ -9,21 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import UInt8
 
 from patchfree.blocks import block_split
-from patchfree.device import choose_device
 from patchfree.errors import ConfigError, LabelError, RunError, SceneError, SplitError
 from patchfree.files import exclusive, write_json
+from patchfree.ground import pixel_hectares
 from patchfree.io.geotiff import write_class_map
-from patchfree.job import Job, Result, Work
+from patchfree.job import Job, Result, Work, evaluation_memory
 from patchfree.labels import Labels, LandCover
+from patchfree.models import MODELS
 from patchfree.progress import Progress
+from patchfree.ranks import together
 from patchfree.recipes import Recipe, get_recipe
-from patchfree.run import Run
+from patchfree.run import SCENES, Run
 from patchfree.scene import Scene
+from patchfree.series import scenes_of
 from patchfree.split import Split
 from patchfree.stac import stac_item
 from patchfree.staging import abandon, finished_run, publish, stage
+from patchfree.stream.budget import installed_memory, training_bytes, windows_at_once
+from patchfree.stream.mapping import MapFiles, map_scene
+from patchfree.stream.scores import Streamed
+from patchfree.windows import window_shape
 
 SPLIT_LEGEND = (
     LandCover(1, "training", (0, 114, 178)),
@@ -55,14 +64,15 @@ class Outputs:
 
 
 def train(
-    scene: Scene,
-    labels: Labels,
+    scene: Scene | Sequence[Scene],
+    labels: Labels | Sequence[Labels],
     *,
     split: Split | None = None,
     recipe: str | Recipe = "default",
     seed: int = 0,
     controls: Sequence[str] = ("svm",),
     refit: bool = False,
+    memory: int | None = None,
     out: str | Path | None = None,
     outputs: Outputs | None = None,
     device: str = "auto",
@@ -70,14 +80,20 @@ def train(
 ) -> Run:
     """Train a network on a whole scene, test it, map the scene, and write a run folder.
 
+    Several scenes of one sensor train one network together (`patchfree.series`): the pixels of each step are drawn from all of
+    them, the network takes its whole-scene statistics from each by itself, and the bands' mean and deviation are those of all
+    together. Started by `torchrun`, several processes share the scenes and make the same steps as one.
+
     Args:
-        scene: the scene.
-        labels: reference labels of some of its pixels.
+        scene: the scene, or several.
+        labels: reference labels of some of its pixels; of several scenes, those of each.
         split: which of them train and test; None for spatially separate blocks (`block_split`).
         recipe: name of a recipe, or a recipe.
         seed: of the default split, the weights and the sampling.
         controls: simple classifiers to put beside it: "svm", "rf".
         refit: after the test, train once more on all labels, for the map.
+        memory: bytes that the training may add to the program; None for half of the machine's. Where it is short, feature maps
+            are computed anew for the gradient: the same numbers in less memory and more time.
         out: folder to write; None keeps everything in memory. An interrupted run in it is resumed.
         outputs: what else to write, and whether to replace another run.
         device: auto, cpu, cuda or cuda:N.
@@ -91,6 +107,7 @@ def train(
         RunError: `out` holds another run.
         TrainingFailed: the loss is no longer finite.
     """
+    scene, labels = scenes_of(scene, labels)
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
     if len(scene.bands) < 2:
         raise SceneError(
@@ -106,24 +123,94 @@ def train(
     recipe = recipe.resolved(apart=not split.optimistic)
     split = _with_data(split, scene, lost)
     _check_training_classes(labels, split)
-    job = Job(scene, labels, split, recipe, seed, tuple(controls), refit, choose_device(device))
-    tell = progress or (lambda _: None)
-    if out is None:
+    folder, outputs = None if out is None else Path(out), outputs or Outputs()
+    with together(device) as (ranks, where):
+        budget, recompute = _memory_plan(scene, len(labels.legend), recipe, where, memory)
+        job = Job(scene, labels, split, recipe, seed, tuple(controls), refit, where, ranks, budget, recompute)
+        _check_ranks(job)
+        if folder is None and any(each.cut for each in scene.scenes):
+            raise ConfigError(f"{scene.name} does not fit into memory, so its map needs a place on disk: give `out`.")
+        if not ranks.first:
+            return _follow(job)
+        return ranks.same(_lead(job, folder, outputs, progress or (lambda _: None)))
+
+
+def _memory_plan(
+    scene: Scene, classes: int, recipe: Recipe, device: torch.device, memory: int | None
+) -> tuple[int, bool]:
+    """The memory that the training may take, and whether it must compute feature maps anew to keep within it.
+
+    Raises:
+        ConfigError: it is not enough.
+    """
+    with torch.device("meta"):
+        model = MODELS[recipe.model](bands=len(scene.bands), classes=classes)
+    budget = installed_memory() if memory is None else memory
+    here = budget
+    if device.type == "cuda":
+        here = min(budget, torch.cuda.get_device_properties(device).total_memory)
+    sizes = [window_shape(window) for window in scene.passes]
+    for cut in filter(None, (each.cut for each in scene.scenes)):
+        windows_at_once(
+            model, evaluation_memory(budget, scene), 1, kept=cut.source.kept_bytes
+        )  # refuse before the training
+    if training_bytes(model, sizes, recompute=False) <= here:
+        return budget, False
+    least = training_bytes(model, sizes, recompute=True)
+    if memory is not None and least > memory:
+        raise ConfigError(
+            f"Got memory={memory:,} bytes; training on {scene.name} takes at least {least:,}. Give more, or let `patchfree train` read "
+            "the scene from disk: it takes the neighbourhoods of the labels."
+        )
+    return budget, True
+
+
+def _lead(job: Job, folder: Path | None, outputs: Outputs, tell: Callable[[Progress], None]) -> Run:
+    """The job of the first process: all that is not training, too."""
+    if folder is None:
+        job.ranks.same(None)
         return Work(job, None, tell).run().run
-    folder, outputs, request = Path(out), outputs or Outputs(), job.request()
+    request = job.request()
     _check_beside(outputs.beside, request)
     finished = finished_run(folder, request, overwrite=outputs.overwrite)
     if finished is not None:
         _complete(finished, folder, job, outputs)
+        job.ranks.same(finished)
         return finished
     with exclusive(folder):
         staging = stage(folder, request, overwrite=outputs.overwrite)
+        job.ranks.same(None)  # there is something to train
         try:
             _write(staging, job, Work(job, staging, tell).run(), outputs, tell)
         except BaseException:
             abandon(staging)
             raise
         return publish(folder, staging)
+
+
+def _follow(job: Job) -> Run:
+    """The job of every other process: to train with the first one, if there is anything to train."""
+    if job.ranks.same(None) is None:
+        Work(job, None, lambda _: None).follow()
+    finished: Run | None = job.ranks.same(None)
+    assert finished is not None
+    return finished
+
+
+def _check_ranks(job: Job) -> None:
+    """Refuse processes that have nothing to do, or that read something else than the first one."""
+    count, scenes = job.ranks.count, len(job.scene.passes)
+    if count > scenes:
+        raise ConfigError(
+            f"torchrun started {count} processes to share {scenes} scene{'s' if scenes > 1 else ''}. A scene is never cut up: start at most "
+            f"{scenes}, or train on more scenes together."
+        )
+    ours = job.request()
+    if ours != job.ranks.same(ours):
+        raise RunError(
+            f"Process {job.ranks.number} got other scenes, labels or settings than the first one. All processes need the same "
+            "command and the same files."
+        )
 
 
 def _with_data(split: Split, scene: Scene, lost: int) -> Split:
@@ -181,12 +268,31 @@ def _complete(run: Run, folder: Path, job: Job, outputs: Outputs) -> None:
             "out that option."
         )
     wanted = {"probabilities": outputs.probabilities, "uncertainty": outputs.uncertainty}
-    missing = [name for name, asked in wanted.items() if asked and not (folder / f"{name}.tif").is_file()]
-    if missing:
-        prediction = run.predict(job.scene, device=job.device.type)
-        for name in missing:
-            getattr(prediction, f"save_{name}")(folder / f"{name}.tif")
+    asked = [name for name, value in wanted.items() if value]
+    for scene, place in zip(job.scene.scenes, _folders(folder, job), strict=True):
+        missing = [name for name in asked if not (place / f"{name}.tif").is_file()]
+        if missing and scene.cut is not None:
+            map_scene(run, scene.cut.source, _map_files(place, outputs), memory=job.memory, device=job.device.type)
+        elif missing:
+            prediction = run.predict(scene, device=job.device.type)
+            for name in missing:
+                getattr(prediction, f"save_{name}")(place / f"{name}.tif")
+    if asked:
         _write_item(folder, run, job)
+
+
+def _map_files(place: Path, outputs: Outputs) -> MapFiles:
+    """The rasters of a scene that stays on disk."""
+    return MapFiles(
+        place / "map.tif",
+        place / "probabilities.tif" if outputs.probabilities else None,
+        place / "uncertainty.tif" if outputs.uncertainty else None,
+    )
+
+
+def _folders(folder: Path, job: Job) -> list[Path]:
+    """Where the maps go: the run's folder, or a folder for each of several scenes."""
+    return [folder / SCENES / member.name for member in job.scene.members] or [folder]
 
 
 def _write(staging: Path, job: Job, result: Result, outputs: Outputs, tell: Callable[[Progress], None]) -> None:
@@ -200,13 +306,21 @@ def _write(staging: Path, job: Job, result: Result, outputs: Outputs, tell: Call
     if outputs.beside:
         run.metrics["beside"] = [other.model_hash for other in outputs.beside]
     run.save_model(staging)
-    prediction.save_map(staging / "map.tif")
-    unused = (job.labels.index > 0) & (job.split.codes() == 0)
-    write_class_map(staging / "split.tif", job.split.codes() + 4 * unused, SPLIT_LEGEND, job.scene.grid)
-    if outputs.probabilities:
-        prediction.save_probabilities(staging / "probabilities.tif")
-    if outputs.uncertainty:
-        prediction.save_uncertainty(staging / "uncertainty.tif")
+    codes = job.split.codes()
+    codes[(job.labels.index > 0) & (codes == 0)] = 4
+    parts = [prediction.part(member) for member in job.scene.members] or [prediction]
+    for number, (part, window, place) in enumerate(zip(parts, job.scene.windows, _folders(staging, job), strict=True)):
+        streamed, scene = result.streamed[number], job.scene.scenes[number]
+        if streamed is not None:
+            areas = _write_streamed(place, streamed, run, scene, codes[window], outputs)
+            (run.metrics["scenes"][number] if job.scene.members else run.metrics)["map"] = areas
+            continue
+        part.save_map(place / "map.tif")
+        write_class_map(place / "split.tif", codes[window], SPLIT_LEGEND, part.grid)
+        if outputs.probabilities:
+            part.save_probabilities(place / "probabilities.tif")
+        if outputs.uncertainty:
+            part.save_uncertainty(place / "uncertainty.tif")
     evidence = Evidence(
         scene=job.scene,
         labels=job.labels,
@@ -225,5 +339,26 @@ def _write(staging: Path, job: Job, result: Result, outputs: Outputs, tell: Call
     tell(Progress("report", 1, 1))
 
 
+def _write_streamed(
+    place: Path, streamed: Streamed, run: Run, scene: Scene, codes: UInt8[np.ndarray, "h w"], outputs: Outputs
+) -> dict[str, Any]:
+    """The rasters of a scene that stays on disk; returns the areas of its classes."""
+    assert scene.cut is not None
+    place.mkdir(parents=True, exist_ok=True)
+    counts = streamed.write(run, _map_files(place, outputs))
+    whole = np.zeros(scene.ground.shape, np.uint8)
+    for part, window in scene.cut.places:
+        whole[window] = codes[part]
+    write_class_map(place / "split.tif", whole, SPLIT_LEGEND, scene.ground)
+    streamed.remove()
+    return {
+        "pixels": {entry.value: int(n) for entry, n in zip(run.legend, counts, strict=True)},
+        "pixel_hectares": pixel_hectares(scene.ground),
+    }
+
+
 def _write_item(folder: Path, run: Run, job: Job) -> None:
-    write_json(folder / "item.json", stac_item(run, job.scene.grid, [path.name for path in folder.iterdir()]))
+    places = {str(place.relative_to(folder)): place for place in _folders(folder, job)}
+    grids = dict(zip(places, (scene.ground for scene in job.scene.scenes), strict=True))
+    files = [str(path.relative_to(folder)) for path in folder.rglob("*.tif")]
+    write_json(folder / "item.json", stac_item(run, grids, files))

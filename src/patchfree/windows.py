@@ -6,6 +6,8 @@ coarsest stride, so that every feature map of a window lies on the scene's own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 Window = tuple[slice, slice]
 """Rows and columns, both with a start and a stop."""
 
@@ -51,7 +53,51 @@ def inside(core: Window, window: Window, *, stride: int = 1) -> Window:
     return rows, cols
 
 
+def window_shape(window: Window) -> tuple[int, int]:
+    """Rows and columns of a window."""
+    rows, cols = window
+    return rows.stop - rows.start, cols.stop - cols.start
+
+
+def shifted(place: Window, window: Window) -> Window:
+    """A place in a window, on the raster that the window lies on."""
+    rows, cols = (
+        slice(part.start + around.start, part.stop + around.start) for part, around in zip(place, window, strict=True)
+    )
+    return rows, cols
+
+
 def at_stride(window: Window, stride: int) -> Window:
     """The window in pixels of a map of this stride."""
     rows, cols = (slice(part.start // stride, -(-part.stop // stride)) for part in window)
     return rows, cols
+
+
+def shelves(
+    shapes: Sequence[tuple[int, int]], *, gap: int, align: int = 1
+) -> tuple[tuple[Window, ...], tuple[int, int]]:
+    """Places for several rasters on one canvas, side by side on shelves, and the canvas's rows and columns.
+
+    Args:
+        shapes: rows and columns of each.
+        gap: least rows and columns between two.
+        align: each starts at multiples of this.
+
+    Example:
+        >>> windows, canvas = shelves([(4, 6), (3, 2), (5, 3)], gap=1)
+        >>> [(r.start, r.stop, c.start, c.stop) for r, c in windows], canvas
+        ([(0, 4, 0, 6), (5, 8, 0, 2), (5, 10, 3, 6)], (10, 6))
+    """
+
+    def up(place: int) -> int:
+        return -(-place // align) * align
+
+    area = sum((height + gap) * (width + gap) for height, width in shapes)
+    wide = max(int(area**0.5), *(width for _, width in shapes))
+    top, left, bottom, found = 0, 0, 0, []
+    for height, width in shapes:
+        if left and left + width > wide:
+            top, left = up(bottom + gap), 0
+        found.append((slice(top, top + height), slice(left, left + width)))
+        left, bottom = up(left + width + gap), max(bottom, top + height)
+    return tuple(found), (bottom, max(cols.stop for _, cols in found))

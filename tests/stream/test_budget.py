@@ -77,6 +77,24 @@ def test_the_windows_fit_into_the_memory():
         assert FIXED_BYTES + at_once * side**2 * pixel_bytes(model) <= memory
 
 
+def test_windows_that_there_are_anyhow_share_the_memory():
+    model, memory = network(bands=220), 1_500_000_000
+    for least in (1, 2, 4, 8):
+        at_once, size = windows_at_once(model, memory, least, least=least)
+        assert at_once == least
+        assert windows_at_once(model, memory, least)[0] <= least  # and of one thread, fewer but never smaller windows
+        assert windows_at_once(model, memory, least)[1] >= size
+        side = size + 2 * max(stage.halo for stage in model.stages())
+        assert FIXED_BYTES + least * side**2 * pixel_bytes(model) <= memory
+    assert size < windows_at_once(model, memory, 1)[1]
+    with pytest.raises(ConfigError, match=r"smallest .* with 2 processes and workers of 4 threads is --memory") as no:
+        windows_at_once(model, 100_000_000, 4, least=4, processes=2)
+    smallest = parse_bytes(str(no.value).rsplit(" ", 1)[1].rstrip("."))
+    assert windows_at_once(model, smallest, 4, least=4, processes=2) == (4, 32)
+    with pytest.raises(ConfigError, match="the smallest that works"):
+        windows_at_once(model, smallest - 1_000_000, 4, least=4, processes=2)
+
+
 @pytest.mark.parametrize("bands", [1, 12, 220, 500])
 def test_too_little_memory_is_refused_with_the_smallest_that_works(bands):
     model = network(bands=bands)
@@ -90,6 +108,12 @@ def test_too_little_memory_is_refused_with_the_smallest_that_works(bands):
 
 def test_the_machine_has_some_memory_to_spare():
     assert 10**6 < free_memory() < 10**15
+
+
+def test_a_gpu_is_asked_for_its_own_memory(monkeypatch):
+    asked = {"cuda:1": (6 * 10**9, 8 * 10**9)}
+    monkeypatch.setattr("patchfree.stream.budget.torch.cuda.mem_get_info", asked.__getitem__)
+    assert free_memory("cuda:1") == 3 * 10**9
 
 
 def test_a_machine_that_does_not_tell_is_taken_to_have_2_gb(monkeypatch):

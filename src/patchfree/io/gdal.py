@@ -85,7 +85,8 @@ class Gdal(Reader):
                 bad_bands=bad,
                 classes=_classes(source),
                 notes=tuple(notes),
-                details={"interleave": str(source.interleaving).rsplit(".", 1)[-1] if source.interleaving else None},
+                details={"interleave": str(source.interleaving).rsplit(".", 1)[-1] if source.interleaving else None}
+                | _origin(source),
             )
 
     def read(self, window: Window | None = None) -> Shaped[np.ndarray, "c h w"]:
@@ -138,6 +139,12 @@ def _spectral(
         notes.append(note or "Wavelengths were taken from the band descriptions.")
         return wavelengths_nm, None
     return None, None
+
+
+def _origin(source: Any) -> dict[str, dict[str, str]]:  # noqa: ANN401 - rasterio is not typed
+    """What a map of ours says of where it comes from."""
+    tags = {key: text for key, text in source.tags(ns="PATCHFREE").items() if not re.fullmatch(r"class_\d+", key)}
+    return {"origin": tags} if tags else {}
 
 
 def _classes(source: Any) -> tuple[LandClass, ...]:  # noqa: ANN401 - rasterio is not typed

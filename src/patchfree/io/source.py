@@ -20,7 +20,7 @@ from patchfree.io import HIDDEN, described, find_reader, hidden_pixels, physical
 from patchfree.io._kept import Kept
 from patchfree.io._reader import Description, Reader
 from patchfree.resample import describe_resampling, resampling_weights
-from patchfree.scene import Bands, Grid, Scene
+from patchfree.scene import MADE_BANDS, Bands, Grid, Scene, describe_matching
 from patchfree.windows import Window
 
 
@@ -32,7 +32,7 @@ class BandChoice:
         wanted: the bands.
         positions: zero-based positions in the file of those that are read.
         weights: what each wanted band takes of each that is read; None if they are the same.
-        note: what was made of what.
+        note: what was made of what, or matched with what; empty if the bands are the same.
     """
 
     wanted: Bands
@@ -93,7 +93,8 @@ class SceneSource:
         whole = self.description.bands
         usable = [i for i, number in enumerate(whole.numbers) if number not in left_out]
         if not self.resample:
-            return BandChoice(wanted, [usable[i] for i in whole.select(usable).positions_of(wanted)])
+            positions = [usable[i] for i in whole.select(usable).positions_of(wanted)]
+            return BandChoice(wanted, positions, note=describe_matching(whole.select(positions), wanted))
         weights = resampling_weights(whole.select(usable), wanted)
         used = np.flatnonzero(weights.any(0))
         return BandChoice(
@@ -123,7 +124,8 @@ class SceneSource:
         values, valid = self.read(None, choice)
         if not valid.any():
             raise nothing_to_map(self, choice)
-        return Scene(Path(self.path).name, values, valid, choice.wanted, self.grid, self.description.notes, {})
+        made = {MADE_BANDS: choice.note} if choice.note else {}
+        return Scene(Path(self.path).name, values, valid, choice.wanted, self.grid, self.description.notes, made)
 
     def signature(self) -> dict[str, Any]:
         """What tells this scene from another, without reading it: plain values for JSON."""

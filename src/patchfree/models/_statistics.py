@@ -90,17 +90,36 @@ class Recorded(Statistics):
 
 
 class Recording(Statistics):
-    """Computed from the whole scene, and kept for `Recorded`."""
+    """Computed from the whole scene, and kept for `Recorded`.
+
+    Of several scenes, one after the other, the mean of a statistic is kept, each scene counting as many times as it has
+    pixels with data, and the variance around that mean.
+    """
 
     def __init__(self) -> None:
-        self.values: dict[str, Tensor] = {}
+        self._found: dict[str, list[tuple[float, Tensor, Tensor | None]]] = {}
+
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """The statistics by name."""
+        pooled: dict[str, Tensor] = {}
+        for key, found in self._found.items():
+            share = torch.tensor([count for count, _, _ in found], dtype=torch.float64)
+            share = (share / share.sum())[:, None]
+            means = torch.stack([mean for _, mean, _ in found]).double()
+            pooled[f"{key}.mean"] = (share * means).sum(0).float()
+            variances = [variance for _, _, variance in found if variance is not None]
+            if variances:
+                around = torch.stack(variances).double() + (means - (share * means).sum(0)) ** 2
+                pooled[f"{key}.variance"] = (share * around).sum(0).float()
+        return pooled
 
     def mean(
         self, key: str, x: Float[Tensor, "b c h w"], valid: Float[Tensor, "b 1 h w"] | None
     ) -> Float[Tensor, "b c"]:
         """Computed from `x`."""
         mean = OF_THE_SCENE.mean(key, x, valid)
-        self.values[f"{key}.mean"] = mean[0].float().cpu()
+        self._keep(key, x, valid, mean[0], None)
         return mean
 
     def moments(
@@ -108,8 +127,23 @@ class Recording(Statistics):
     ) -> tuple[Float[Tensor, "b g"], Float[Tensor, "b g"]]:
         """Computed from `x`."""
         mean, variance = OF_THE_SCENE.moments(key, x, valid, groups)
-        self.values |= {f"{key}.mean": mean[0].float().cpu(), f"{key}.variance": variance[0].float().cpu()}
+        self._keep(key, x, valid, mean[0], variance[0])
         return mean, variance
+
+    def add(self, values: Mapping[str, Tensor], count: int) -> None:
+        """Statistics of a scene with so many pixels, as they were gathered elsewhere."""
+        for name, mean in values.items():
+            key, _, kind = name.rpartition(".")
+            if kind == "mean":
+                self._found.setdefault(key, []).append((count, mean, values.get(f"{key}.variance")))
+
+    def _keep(
+        self, key: str, x: Tensor, valid: Tensor | None, mean: Float[Tensor, " n"], variance: Float[Tensor, " n"] | None
+    ) -> None:
+        count = float(x[0, 0].numel() if valid is None else valid[0].sum())
+        self._found.setdefault(key, []).append(
+            (count, mean.float().cpu(), None if variance is None else variance.float().cpu())
+        )
 
 
 @dataclass(frozen=True)

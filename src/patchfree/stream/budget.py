@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+
+import torch
 
 from patchfree.errors import ConfigError
 from patchfree.models import SceneModel
 
 FIXED_BYTES = 250_000_000  # libraries, work space of the convolutions, GDAL's cache; measured (docs/benchmarks.md)
+TRAINING_FIXED_BYTES = 450_000_000  # with the weights, their gradients and the optimiser's state
+TRAINED_COPIES, RECOMPUTED_COPIES = 4.0, 3.0
+"""Feature maps that are kept for the gradient, for each that a stage of the network gives."""
+SHUFFLED = 1.2
+"""Scene shuffling fills the scene up to whole blocks."""
 LARGEST_WINDOW = 256
 """Larger windows were slower: their feature maps leave the processor's caches (docs/benchmarks.md)."""
 SMALLEST_WINDOW = 32
@@ -42,12 +50,38 @@ def pixel_bytes(model: SceneModel) -> int:
     return 4 * (5 * model.bands + 5 * max(widest, inner))
 
 
+def training_bytes(model: SceneModel, sizes: Sequence[tuple[int, int]], *, recompute: bool) -> int:
+    """Memory that it takes to train on scenes of these rows and columns, one after the other in each step.
+
+    All scenes stay in memory, as they are and standardised; the feature maps that the gradient needs are those of one scene at a
+    time. Measured at 256 and 512 pixels a side (docs/benchmarks.md); recomputing feature maps saves a quarter.
+    """
+    pixels = [height * width for height, width in sizes]
+    return int(_kept_bytes(model, sum(pixels)) + max(pixels) * _trained_pixel_bytes(model, recompute))
+
+
+def largest_pass(model: SceneModel, pixels: int, memory: int) -> int:
+    """Most pixels that may train at a time of so many that stay in memory; less than 1 if there is no room."""
+    return int((memory - _kept_bytes(model, pixels)) / _trained_pixel_bytes(model, recompute=True))
+
+
+def _kept_bytes(model: SceneModel, pixels: int) -> float:
+    return float(TRAINING_FIXED_BYTES + 4 * 3 * model.bands * pixels)
+
+
+def _trained_pixel_bytes(model: SceneModel, recompute: bool) -> float:
+    kept = sum(made.channels / made.stride**2 for stage in model.stages() for made in stage.gives)
+    return SHUFFLED * 4 * ((RECOMPUTED_COPIES if recompute else TRAINED_COPIES) * kept + 3 * model.bands)
+
+
 def whole_bytes(model: SceneModel, shape: tuple[int, int]) -> int:
     """Memory that it takes to predict a scene in one piece."""
     return FIXED_BYTES + shape[0] * shape[1] * (pixel_bytes(model) + 4 * 4 * model.classes)
 
 
-def windows_at_once(model: SceneModel, memory: int, most: int, *, processes: int = 1, kept: int = 0) -> tuple[int, int]:
+def windows_at_once(
+    model: SceneModel, memory: int, most: int, *, least: int = 1, processes: int = 1, kept: int = 0
+) -> tuple[int, int]:
     """How many windows to compute at a time, and their rows and columns, so that they keep within a budget.
 
     Large windows come first, since their halo costs less; then many at a time.
@@ -56,6 +90,7 @@ def windows_at_once(model: SceneModel, memory: int, most: int, *, processes: int
         model: the network.
         memory: bytes for all together.
         most: windows at a time that there may be in a process.
+        least: windows at a time that there are in a process, whatever we wish: a dask worker's threads.
         processes: that share the memory.
         kept: bytes of a scene that each process holds because its file cannot be read in windows.
 
@@ -64,14 +99,15 @@ def windows_at_once(model: SceneModel, memory: int, most: int, *, processes: int
     """
     size, share = LARGEST_WINDOW, memory // processes - kept
     while size >= SMALLEST_WINDOW:
-        if _need(model, size, 1) <= share:
-            return max(n for n in range(1, most + 1) if _need(model, size, n) <= share), size
+        if _need(model, size, least) <= share:
+            return max(n for n in range(least, most + 1) if _need(model, size, n) <= share), size
         size //= 2
-    least = processes * (_need(model, SMALLEST_WINDOW, 1) + kept)
+    smallest = processes * (_need(model, SMALLEST_WINDOW, least) + kept)
     raise ConfigError(
         f"Got --memory {memory / 1e6:,.0f} MB; the smallest that works for this network and scene"
         + (f" with {processes} processes" if processes > 1 else "")
-        + f" is --memory {-(-least // 10**6)}MB."
+        + (f" and workers of {least} threads" if least > 1 else "")
+        + f" is --memory {-(-smallest // 10**6)}MB."
         + (
             f" The scene takes {kept / 1e6:,.0f} MB of it in each process, since its file cannot be read in windows: saved as "
             "ENVI, GeoTIFF or .npy it takes none."
@@ -81,12 +117,26 @@ def windows_at_once(model: SceneModel, memory: int, most: int, *, processes: int
     )
 
 
-def free_memory() -> int:
-    """Half of the memory that the machine has to spare; 2 GB where it does not tell."""
+def free_memory(device: str = "cpu") -> int:
+    """Half of the memory that the machine, or its GPU, has to spare; 2 GB where it does not tell.
+
+    Args:
+        device: where to compute, cpu or a CUDA device.
+    """
+    if device != "cpu":
+        return int(torch.cuda.mem_get_info(device)[0] // 2)
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (ValueError, OSError, AttributeError):
         return 2 * 10**9
+
+
+def installed_memory() -> int:
+    """Half of the memory that the machine has: what trains in it is the same whatever else runs; 4 GB where it does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (ValueError, OSError, AttributeError):
+        return 4 * 10**9
 
 
 def _need(model: SceneModel, size: int, count: int) -> int:

@@ -22,13 +22,14 @@ from patchfree.io.geotiff import CACHE_BYTES, TILE, strips, write_class_map_wind
 from patchfree.io.qgis import write_share_style
 from patchfree.io.source import BandChoice, SceneSource, nothing_to_map
 from patchfree.io.zarr_layers import is_zarr, write_zarr
-from patchfree.models import MODELS, SceneModel
+from patchfree.models import MODELS
+from patchfree.predict import Prediction
 from patchfree.progress import Progress
 from patchfree.run import Run
 from patchfree.stream.budget import free_memory, whole_bytes, windows_at_once
 from patchfree.stream.evaluate import Evaluation, evaluate
 from patchfree.stream.journal import Journal
-from patchfree.stream.runners import InThreads, OnDask, dask_client
+from patchfree.stream.runners import InThreads, OnDask, dask_client, least_worker
 from patchfree.windows import Window, cover
 
 PROBES = 9  # windows whose values are compared with the training scene's
@@ -41,6 +42,17 @@ class MapFiles:
     out: Path
     probabilities: Path | None = None
     uncertainty: Path | None = None
+
+    @property
+    def wanted(self) -> dict[str, Path]:
+        """Each file by what it holds."""
+        found = {"map": self.out, "probabilities": self.probabilities, "uncertainty": self.uncertainty}
+        return {name: path for name, path in found.items() if path is not None}
+
+    @property
+    def folder(self) -> Path:
+        """Where finished windows are kept until the map is whole."""
+        return self.out.with_name(f".{self.out.name}.unfinished")
 
 
 def map_scene(
@@ -65,9 +77,10 @@ def map_scene(
         run: the trained run.
         scene: path of the scene, or a `SceneSource` to say how to read it.
         files: the map to write, or all files to write.
-        memory: bytes that the prediction may add to the program; None for half of what the machine has to spare.
+        memory: bytes that the prediction may add to the program, in all processes of this machine together; with a scheduler
+            to each of its workers, whose threads share them. None for half of what the machines have to spare.
         statistics: "scene" for the whole-scene statistics of this scene, "run" for those of the training scene.
-        workers: processes on this machine to share the work (dask), each with its part of the memory; 0 for this process.
+        workers: processes on this machine to share the work and the memory (dask); 0 for this process.
         scheduler: address of a dask scheduler, whose workers see the same files under the same paths.
         device: auto, cpu, cuda or cuda:N.
         progress: called as the job goes on.
@@ -95,73 +108,56 @@ def map_scene(
     choice = source.choice(run.bands)
     with torch.device("meta"):
         model = MODELS[run.model](bands=len(run.bands), classes=len(run.legend))
-    budget = free_memory() if memory is None else memory
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
-        if not workers and scheduler is None and whole_bytes(model, source.grid.shape) <= budget:
-            _in_one_piece(run, source, choice, files, statistics, device, tell)
-            return {"windows": 1, "window_px": max(source.grid.shape), "share_waiting": None}
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), ExitStack() as open_:
+        client = None
+        if scheduler is not None:
+            client = open_.enter_context(dask_client(scheduler))
+            threads, budget = least_worker(client, memory, where)
+            at_once, size = windows_at_once(model, budget, threads, least=threads, kept=source.kept_bytes)
+        else:
+            budget = free_memory(where) if memory is None else memory
+            if not workers and whole_bytes(model, source.grid.shape) <= budget:
+                tell(Progress("map", 0, 1))
+                _save(run.predict(source.scene(choice), device=where, statistics=statistics), files)
+                tell(Progress("map", 1, 1))
+                return {"windows": 1, "window_px": max(source.grid.shape), "share_waiting": None}
+            most = 1 if workers or where != "cpu" else torch.get_num_threads()
+            at_once, size = windows_at_once(model, budget, most, processes=max(1, workers), kept=source.kept_bytes)
         _check_magnitude(run, source, choice)
-        return _in_windows(run, source, choice, files, model, budget, statistics, workers, scheduler, where, tell)
+        job = Evaluation(run, source, files.folder, size, statistics, tuple(files.wanted), where)
+        open_.enter_context(exclusive(files.folder))
+        for path in files.wanted.values():
+            remove_unfinished(path)
+        begin(job)
+        if workers:
+            client = open_.enter_context(dask_client(None, workers))
+        return _in_windows(job, files, InThreads(at_once) if client is None else OnDask(client, job), tell)
 
 
-def _in_one_piece(
-    run: Run,
-    source: SceneSource,
-    choice: BandChoice,
-    files: MapFiles,
-    statistics: Literal["scene", "run"],
-    device: str,
-    tell: Callable[[Progress], None],
-) -> None:
-    tell(Progress("map", 0, 1))
-    found = run.predict(source.scene(choice), device=device, statistics=statistics)
+def _save(found: Prediction, files: MapFiles) -> None:
     if files.probabilities:
         found.save_probabilities(files.probabilities)
     if files.uncertainty:
         found.save_uncertainty(files.uncertainty)
     found.save_map(files.out)
-    tell(Progress("map", 1, 1))
 
 
 def _in_windows(
-    run: Run,
-    source: SceneSource,
-    choice: BandChoice,
-    files: MapFiles,
-    model: SceneModel,
-    memory: int,
-    statistics: Literal["scene", "run"],
-    workers: int,
-    scheduler: str | None,
-    device: str,
-    tell: Callable[[Progress], None],
+    job: Evaluation, files: MapFiles, runner: InThreads | OnDask, tell: Callable[[Progress], None]
 ) -> dict[str, Any]:
-    folder = files.out.with_name(f".{files.out.name}.unfinished")
-    wanted = {"map": files.out, "probabilities": files.probabilities, "uncertainty": files.uncertainty}
-    outputs = tuple(name for name, path in wanted.items() if path is not None)
-    spread = workers > 0 or scheduler is not None
-    most = 1 if spread or device != "cpu" else torch.get_num_threads()
-    at_once, size = windows_at_once(model, memory, most, processes=max(1, workers), kept=source.kept_bytes)
-    job = Evaluation(run, source, folder, size, statistics, outputs, device)
-    with exclusive(folder), ExitStack() as open_:
-        _begin(folder, job)
-        for path in filter(None, wanted.values()):
-            remove_unfinished(path)
-        client = open_.enter_context(dask_client(scheduler, workers)) if spread else None
-        runner = InThreads(at_once) if client is None else OnDask(client, job)
-        evaluate(job, run_all=runner, journal=Journal(folder), tell=lambda done, of: tell(Progress("map", done, of)))
-        if not any(job.data.read(window).any() for window in strips(source.grid)):
-            shutil.rmtree(folder)
-            raise nothing_to_map(source, choice)
-        _write(job, files, {"model_hash": run.model_hash, "statistics": statistics})
-        shutil.rmtree(folder)
+    evaluate(job, run_all=runner, journal=Journal(job.folder), tell=lambda done, of: tell(Progress("map", done, of)))
+    if not any(job.data.read(window).any() for window in strips(job.source.grid)):
+        shutil.rmtree(job.folder)
+        raise nothing_to_map(job.source, job.choice)
+    write_files(job, files)
+    shutil.rmtree(job.folder)
     waited = runner.waited if isinstance(runner, InThreads) else None
-    return {"windows": len(job.cores), "window_px": size, "share_waiting": waited}
+    return {"windows": len(job.cores), "window_px": job.size, "share_waiting": waited}
 
 
-def _begin(folder: Path, job: Evaluation) -> None:
-    """Keep what an interrupted call of the same job has left there, and nothing else."""
-    run = job.run  # equal weights can come with other classes, offsets and temperature
+def begin(job: Evaluation) -> None:
+    """Keep what an interrupted call of the same job has left in its folder, and nothing else."""
+    folder, run = job.folder, job.run  # equal weights can come with other classes, offsets and temperature
     request = {
         "run": [run.model_hash, run.offsets, run.temperature, run.untrained, [entry.value for entry in run.legend]],
         "scene": job.source.signature(),
@@ -180,8 +176,9 @@ def _begin(folder: Path, job: Evaluation) -> None:
     write_bytes(path, text.encode())
 
 
-def _write(job: Evaluation, files: MapFiles, tags: dict[str, str]) -> None:
-    """The map last: when it is there, everything is."""
+def write_files(job: Evaluation, files: MapFiles) -> None:
+    """Write the outputs of a finished evaluation; the map last: when it is there, everything is."""
+    tags = job.run.tags(job.statistics, job.choice.note)
 
     def layers(name: str) -> Iterator[tuple[Window, Shaped[np.ndarray, "c _ _"]]]:
         for window in cover(job.source.grid.shape, TILE):  # a strip of a wide scene with many classes is large

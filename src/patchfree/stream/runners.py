@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +18,7 @@ from patchfree import __version__
 from patchfree.errors import MissingExtra, RunError
 from patchfree.io.geotiff import CACHE_BYTES
 from patchfree.models._statistics import Part
+from patchfree.stream.budget import free_memory
 from patchfree.stream.evaluate import Evaluation, Loaded, Work
 
 SCHEDULER_SECONDS = 10.0  # until one must have answered
@@ -142,8 +143,33 @@ def _same(job: Evaluation) -> Evaluation:
     return job
 
 
+def least_worker(client: Any, memory: int | None, device: str = "cpu") -> tuple[int, int]:  # noqa: ANN401 - loaded on use
+    """Threads and memory to reckon with on every worker of a cluster, so that the windows suit the smallest of them.
+
+    A worker computes as many windows at a time as it has threads. Workers that come later are not asked.
+
+    Args:
+        client: of the cluster.
+        memory: bytes for each worker; None for half of what its machine (or GPU) has to spare, shared with the other workers
+            there, and not more than half of the limit that dask knows.
+        device: where they compute.
+    """
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    threads = max(about["nthreads"] for about in workers.values())
+    if memory is not None:
+        return threads, memory
+    beside = Counter(about["host"] for about in workers.values())
+    free = client.run(free_memory, device)
+    shares = [
+        min(free[address] // beside[about["host"]], (about["memory_limit"] or free[address] * 2) // 2)
+        for address, about in workers.items()
+        if address in free
+    ]
+    return threads, min(shares)
+
+
 @contextmanager
-def dask_client(scheduler: str | None, workers: int) -> Iterator[Any]:
+def dask_client(scheduler: str | None, workers: int = 0) -> Iterator[Any]:
     """A client of the cluster at an address, or of a cluster of so many processes on this machine.
 
     Raises:

@@ -11,7 +11,7 @@ from patchfree.benchmark.machine import flops
 from patchfree.benchmark.method import Fitted, Method, Training
 from patchfree.citations import METHODS as REFERENCES
 from patchfree.fit import Trainer, class_offsets
-from patchfree.models import MODELS
+from patchfree.models import MODELS, SceneModel
 from patchfree.predict import predict_scores
 from patchfree.progress import Progress
 from patchfree.recipes import Recipe
@@ -58,6 +58,7 @@ def fit(recipe: Recipe, training: Training) -> Fitted:
     absent = [i for i in range(k) if not (training.index == i + 1).any()]
 
     def score() -> Float32[np.ndarray, "k h w"]:
+        assert isinstance(trainer.model, SceneModel)
         scores = predict_scores(trainer.model, training.values, training.valid, device=training.device)
         scores += offsets[:, None, None]
         scores[absent] = scores.min() - 1  # never mapped, as in a run
