@@ -236,16 +236,16 @@ def _row(cell: Cell, method: Method, found: Mapping[str, Any], request: str) -> 
 
 
 def commit() -> str:
-    """The commit of the source that runs, with a + if it was changed; empty if it is no checkout."""
-    root = Path(__file__).parent
+    """The commit of the source that runs, with a + if it was changed since; empty if it is no checkout."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
     try:
-        found = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--abbrev=8", "--exclude=*", "--dirty=+"],
-            capture_output=True, text=True, check=True, timeout=10,
-        )  # fmt: skip
+        return git("rev-parse", "HEAD")[:8] + "+" * bool(git("diff-index", "HEAD"))
     except (OSError, subprocess.SubprocessError):
         return ""
-    return found.stdout.strip()
 
 
 def read_rows(path: Path) -> list[Row]:
