@@ -35,16 +35,25 @@ ORDER = [
     "job",
     "training",
     "demo interop",
+    "benchmark",
     "show options arguments",
     "inputs",
+    "cli_benchmark",
     "cli",
     "__init__ __main__",
 ]
 RANK = {module: rank for rank, line in enumerate(ORDER) for module in line.split()}
 # Methods of Scene for convenience, which import when called.
 BACKWARD = {("scene", "interop"), ("scene", "resample")}
-EAGER = ["__init__", "cli", "show", "options", "arguments"]  # imported before the first word is printed
-LIGHT = {"errors", "show", "options", "arguments", "__version__"}
+EAGER = [
+    "__init__",
+    "cli",
+    "cli_benchmark",
+    "show",
+    "options",
+    "arguments",
+]  # imported before the first word is printed
+LIGHT = {"errors", "show", "options", "arguments", "cli_benchmark", "__version__"}
 
 
 def module_of(path):

@@ -34,6 +34,7 @@ from patchfree.arguments import (
     Uncertainty,
     Unlabelled,
 )
+from patchfree.cli_benchmark import benchmark
 from patchfree.errors import ConfigError, PatchfreeError
 from patchfree.options import (
     check_zarr,
@@ -379,6 +380,9 @@ def assess(
     learnt = learnt_pixels(class_map)
     found = measure(mapped, reference, design=design, grid=grid, block_px=blocks, learnt=learnt)  # type: ignore[arg-type]
     show.line(json.dumps(found, indent=2, ensure_ascii=False)) if as_json else show.accuracy(found)
+
+
+app.command()(benchmark)
 
 
 @app.command()
