@@ -138,6 +138,27 @@ def test_every_command_and_python_block_runs(page, users_folder, capsys):
     assert (users_folder / "map.tif").is_file()
 
 
+def test_every_command_and_python_block_of_the_page_on_anomalies_runs(users_folder, capsys):
+    page = "docs/anomalies.md"
+    mask = np.zeros((1, 40, 48), np.uint8)
+    mask[0, 10:12, 20] = mask[0, 30, 8] = 1
+    place = rasterio.Affine(PIXEL, 0, EAST, 0, -PIXEL, NORTH)
+    profile = {"driver": "GTiff", "count": 1, "height": 40, "width": 48, "dtype": "uint8"}
+    with rasterio.open("mask.tif", "w", crs=UTM33, transform=place, **profile) as target:
+        target.write(mask)
+    commands = [c for block in _blocks(page, "sh") for c in block.splitlines() if c.startswith("patchfree ")]
+    assert len(commands) == 4
+    for command in commands:
+        with pytest.raises(SystemExit) as end:
+            main(shlex.split(command, comments=True)[1:])
+        assert end.value.code == 0, (command, capsys.readouterr().err)
+    for block in _blocks(page, "python"):
+        exec(compile(block, page, "exec"), {})
+    written = {"scores.tif", "rx.tif", "local.tif", "control.tif", "objects.gpkg", "scores-python.tif"}
+    assert written <= {path.name for path in users_folder.iterdir()}
+    assert (users_folder / "anomalies" / "report.html").is_file()
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_make_target_that_is_named_exists(page):
     makefile = (ROOT / "Makefile").read_text()

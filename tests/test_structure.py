@@ -32,13 +32,14 @@ ORDER = [
     "stream",
     "citations figures stac",
     "staging report",
+    "anomalies",
     "job",
     "training",
     "demo interop",
     "benchmark",
     "show options arguments",
     "inputs",
-    "cli_benchmark",
+    "cli_anomalies cli_benchmark",
     "cli",
     "__init__ __main__",
 ]
@@ -48,12 +49,13 @@ BACKWARD = {("scene", "interop"), ("scene", "resample")}
 EAGER = [
     "__init__",
     "cli",
+    "cli_anomalies",
     "cli_benchmark",
     "show",
     "options",
     "arguments",
 ]  # imported before the first word is printed
-LIGHT = {"errors", "show", "options", "arguments", "cli_benchmark", "__version__"}
+LIGHT = {"errors", "show", "options", "arguments", "cli_anomalies", "cli_benchmark", "__version__"}
 
 
 def module_of(path):

@@ -11,6 +11,7 @@ Example:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from patchfree.anomalies.scoring import find_anomalies
     from patchfree.assessment import assess
     from patchfree.blocks import block_split
     from patchfree.citations import cite
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "assess": "assessment",
     "cite": "citations",
+    "find_anomalies": "anomalies.scoring",
     "indian_pines": "demo",
     "PatchfreeError": "errors",
     "from_xarray": "interop",
@@ -79,6 +81,7 @@ __all__ = [
     "assess",
     "block_split",
     "cite",
+    "find_anomalies",
     "from_xarray",
     "get_recipe",
     "given_split",

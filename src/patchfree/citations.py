@@ -29,6 +29,39 @@ METHODS: dict[str, str] = {
     "kappa": "J. Cohen (1960). A Coefficient of Agreement for Nominal Scales. Educational and Psychological Measurement 20(1), 37-46.",
     "svm": "F. Melgani, L. Bruzzone (2004). Classification of hyperspectral remote sensing images with support vector machines. IEEE TGRS 42(8), 1778-1790.",
     "rf": "L. Breiman (2001). Random Forests. Machine Learning 45, 5-32.",
+    "rx": (
+        "I. S. Reed, X. Yu (1990). Adaptive multiple-band CFAR detection of an optical pattern with unknown spectral distribution. IEEE "
+        "Transactions on Acoustics, Speech, and Signal Processing 38(10), 1760-1770. doi:10.1109/29.60107"
+    ),
+    "dual-window": (
+        "H. Kwon, S. Z. Der, N. M. Nasrabadi (2003). Adaptive anomaly detection using subspace separation for hyperspectral imagery. "
+        "Optical Engineering 42(11), 3342-3351."
+    ),
+    "subspace-rx": "A. Schaum (2004). Joint subspace detection of hyperspectral targets. IEEE Aerospace Conference, 1818-1824.",
+    "kernel-rx": (
+        "H. Kwon, N. M. Nasrabadi (2005). Kernel RX-Algorithm: A Nonlinear Anomaly Detector for Hyperspectral Imagery. IEEE TGRS 43(2), 388-397."
+    ),
+    "nystroem": "C. K. I. Williams, M. Seeger (2001). Using the Nyström Method to Speed Up Kernel Machines. NIPS 13, 682-688.",
+    "cr": "W. Li, Q. Du (2015). Collaborative Representation for Hyperspectral Anomaly Detection. IEEE TGRS 53(3), 1463-1474.",
+    "isolation": "F. T. Liu, K. M. Ting, Z.-H. Zhou (2008). Isolation Forest. IEEE International Conference on Data Mining, 413-422.",
+    "lof": "M. M. Breunig, H.-P. Kriegel, R. T. Ng, J. Sander (2000). LOF: Identifying Density-Based Local Outliers. ACM SIGMOD, 93-104.",
+    "auto-ad": (
+        "S. Wang, X. Wang, L. Zhang, Y. Zhong (2022). Auto-AD: Autonomous Hyperspectral Anomaly Detection Network Based on Fully "
+        "Convolutional Autoencoder. IEEE TGRS 60, 1-14."
+    ),
+    "blind-spot": "A. Krull, T.-O. Buchholz, F. Jug (2019). Noise2Void - Learning Denoising from Single Noisy Images. CVPR.",
+    "ensemble": (
+        "C. C. Aggarwal, S. Sathe (2015). Theoretical Foundations and Algorithms for Outlier Ensembles. ACM SIGKDD Explorations 17(1), 24-47."
+    ),
+    "bsdm": (
+        "J. Ma et al. (2023). BSDM: Background Suppression Diffusion Model for Hyperspectral Anomaly Detection. "
+        "arXiv:2307.09861"
+    ),
+    "roc-3d": (
+        "C.-I Chang (2021). An Effective Evaluation Tool for Hyperspectral Target Detection: 3D Receiver Operating Characteristic Curve "
+        "Analysis. IEEE TGRS 59(6), 5131-5153."
+    ),
+    "pareto-tail": "J. Pickands (1975). Statistical Inference Using Extreme Order Statistics. Annals of Statistics 3(1), 119-131.",
     "indian-pines": (
         "M. F. Baumgardner, L. L. Biehl, D. A. Landgrebe (2015). 220 Band AVIRIS Hyperspectral Image Data Set: June 12, 1992 Indian "
         "Pine Test Site 3. Purdue University Research Repository. doi:10.4231/R7RX991C"

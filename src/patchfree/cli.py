@@ -34,6 +34,7 @@ from patchfree.arguments import (
     Uncertainty,
     Unlabelled,
 )
+from patchfree.cli_anomalies import anomalies
 from patchfree.cli_benchmark import benchmark
 from patchfree.errors import ConfigError, PatchfreeError
 from patchfree.options import (
@@ -383,6 +384,7 @@ def assess(
 
 
 app.command()(benchmark)
+app.command()(anomalies)
 
 
 @app.command()

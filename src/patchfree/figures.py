@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from patchfree.labels import Labels, LandCover
-from patchfree.scene import Scene
+from patchfree.scene import Bands, Scene
 
 LARGEST_SIDE = 1600  # pixels of a picture; larger scenes are thinned
 RIGHT, WRONG, UNTESTED = (86, 180, 233), (213, 94, 0), (238, 238, 238)
@@ -31,22 +31,29 @@ Picture = UInt8[np.ndarray, "h w 3"]
 
 def false_colour(scene: Scene) -> tuple[Picture, str]:
     """Three bands as red, green, blue, stretched from the 2nd to the 98th percentile; and which bands they are."""
-    wavelengths = scene.wavelengths_nm
-    if wavelengths is not None and wavelengths.min() < 600 and wavelengths.max() > 800:
+    chosen, text = false_colour_bands(scene.bands)
+    return stretched(scene.values[chosen], scene.valid), text
+
+
+def false_colour_bands(bands: Bands) -> tuple[list[int], str]:
+    """Positions of the bands for red, green and blue, and which bands they are."""
+    if bands.wavelengths_nm is not None and min(bands.wavelengths_nm) < 600 and max(bands.wavelengths_nm) > 800:
+        wavelengths = np.asarray(bands.wavelengths_nm, float)
         chosen = [int(np.abs(wavelengths - wanted).argmin()) for wanted in (INFRARED, RED, GREEN)]
-        text = "near infrared, red, green: " + ", ".join(f"{wavelengths[i]:.0f} nm" for i in chosen)
-    else:
-        c = len(scene.bands)
-        chosen = [round((c - 1) * share) for share in (0.75, 0.4, 0.1)]
-        text = "bands " + ", ".join(str(scene.bands.numbers[i]) for i in chosen)
-    layers = []
-    for i in chosen:
-        band = scene.values[i]
-        low, high = np.percentile(band[scene.valid], (2, 98))
-        layers.append(np.clip((band - low) / max(high - low, 1e-12), 0, 1))
-    picture = (np.stack(layers, -1) * 255).astype(np.uint8)
-    picture[~scene.valid] = 255
-    return picture, text
+        return chosen, "near infrared, red, green: " + ", ".join(f"{wavelengths[i]:.0f} nm" for i in chosen)
+    chosen = [round((len(bands) - 1) * share) for share in (0.75, 0.4, 0.1)]
+    return chosen, "bands " + ", ".join(str(bands.numbers[i]) for i in chosen)
+
+
+def stretched(layers: Float[np.ndarray, "3 h w"], valid: Bool[np.ndarray, "h w"]) -> Picture:
+    """Three layers as red, green, blue, each from its 2nd to its 98th percentile; white where there is no data."""
+    shown = []
+    for band in layers:
+        low, high = np.percentile(band[valid], (2, 98))
+        shown.append(np.clip((band - low) / max(high - low, 1e-12), 0, 1))
+    picture = (np.stack(shown, -1) * 255).astype(np.uint8)
+    picture[~valid] = 255
+    return picture
 
 
 def class_picture(index: Int[np.ndarray, "h w"], legend: Sequence[LandCover], empty: tuple[int, int, int]) -> Picture:

@@ -58,7 +58,7 @@ def vectorize(class_map: str | Path, out: str | Path, *, min_area: str | None = 
         raise ConfigError(
             f"{out} is {'a folder' if out.is_dir() else 'the map itself'}; choose another name for the polygons."
         )
-    pyogrio, shapely = _libraries(out)
+    pyogrio, shapely = vector_libraries(out)
     reader = find_reader(class_map, layers=2)
     description = reader.describe()
     _check_class_map(class_map, description)
@@ -70,8 +70,8 @@ def vectorize(class_map: str | Path, out: str | Path, *, min_area: str | None = 
         values = merge_small(values, least, folder=new.parent)
         for areas, classes, last in outlines(values):
             pixels = np.rint(shapely.area(areas)).astype(np.int64)
-            placed = shapely.transform(areas, lambda points: _placed(points, grid))
-            features.add(shapely.to_wkb(placed), classes, pixels, last=last)
+            on_map = shapely.transform(areas, lambda points: placed(points, grid))
+            features.add(shapely.to_wkb(on_map), classes, pixels, last=last)
     return out
 
 
@@ -98,7 +98,12 @@ def _copied(reader: Reader, description: Description, folder: Path) -> tuple[Cla
     return copy, make_labels(found[None], names=names, source=reader.path.name).legend
 
 
-def _libraries(out: Path) -> tuple[Any, Any]:
+def vector_libraries(out: Path) -> tuple[Any, Any]:
+    """The packages that write features.
+
+    Raises:
+        MissingExtra: one is not installed.
+    """
     try:
         import pyogrio
         import shapely
@@ -142,7 +147,7 @@ def _pixels(text: str, grid: Grid) -> int:
     return int(np.ceil(round(value, 6)))
 
 
-def _placed(points: np.ndarray, grid: Grid) -> np.ndarray:
+def placed(points: np.ndarray, grid: Grid) -> np.ndarray:
     """Pixel coordinates on the map."""
     a, b, c, d, e, f = grid.transform or (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
     cols, rows = points[:, 0], points[:, 1]

@@ -6,7 +6,6 @@ It draws what was measured and never computes an accuracy of its own.
 from __future__ import annotations
 
 import base64
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -127,6 +126,35 @@ class Evidence:
 
 def write_report(path: Path, evidence: Evidence) -> Path:
     """Write the report; returns its path."""
+    scene = evidence.scene
+    size = pixel_metres(scene.ground) or scene.ground.pixel_size or (1.0, 1.0)
+    alone = Grid(1, 1) if scene.members else scene.ground  # several scenes have no place in common
+    grids = {name: evidence.shown(name).grid for name in evidence.pictures}
+    aspects = {name: f"{grid.width * size[1]:g} / {grid.height * size[0]:g}" for name, grid in grids.items()}
+    html = page(
+        "report.html.j2",
+        alone,
+        aspect=aspects["scene"],
+        aspects=aspects,
+        m=evidence.metrics,
+        scene=scene,
+        legend=evidence.labels.legend,
+        mapped=evidence.metrics["map"]["pixels"],
+        pictures={n: (title, text, data_uri("png", data)) for n, (title, text, data) in evidence.pictures.items()},
+        charts={name: data_uri("svg+xml", figures.svg(chart).encode()) for name, chart in evidence.charts.items()},
+        hectares=pixel_hectares(alone),
+        protocol=describe_protocol(evidence.metrics["protocol"]),
+        leaks=[*describe_leaks(evidence.metrics["protocol"]), *describe_few(evidence.metrics["test"])],
+        verdicts=[describe_control(evidence.metrics, control) for control in evidence.metrics["controls"]],
+        beside=_beside(evidence),
+        references=references(evidence.metrics),
+    )
+    write_bytes(path, html.encode())
+    return path
+
+
+def page(template: str, grid: Grid, **shown: Any) -> str:  # noqa: ANN401 - whatever the template shows
+    """A page from a template, which is also told how the scene lies: `aspect`, `place` and scale `bar`."""
     environment = Environment(
         loader=PackageLoader("patchfree", "templates"),
         autoescape=True,
@@ -141,33 +169,10 @@ def write_report(path: Path, evidence: Evidence) -> Path:
         "hectares": _hectares,
         "title": class_title,
     }
-    scene = evidence.scene
-    size = pixel_metres(scene.ground) or scene.ground.pixel_size or (1.0, 1.0)
-    alone = Grid(1, 1) if scene.members else scene.ground  # several scenes have no place in common
-    html = environment.get_template("report.html.j2").render(
-        m=evidence.metrics,
-        scene=scene,
-        legend=evidence.labels.legend,
-        mapped=evidence.metrics["map"]["pixels"],
-        pictures={name: (title, text, _data("png", data)) for name, (title, text, data) in evidence.pictures.items()},
-        charts={name: _data("svg+xml", figures.svg(chart).encode()) for name, chart in evidence.charts.items()},
-        aspects={
-            name: f"{grid.width * size[1]:g} / {grid.height * size[0]:g}"
-            for name, grid in ((name, evidence.shown(name).grid) for name in evidence.pictures)
-        },
-        place=describe_place(alone),
-        bar=scale_bar(
-            alone if evidence.whole else dataclasses.replace(alone, width=scene.grid.width)
-        ),  # as the pictures
-        hectares=pixel_hectares(alone),
-        protocol=describe_protocol(evidence.metrics["protocol"]),
-        leaks=[*describe_leaks(evidence.metrics["protocol"]), *describe_few(evidence.metrics["test"])],
-        verdicts=[describe_control(evidence.metrics, control) for control in evidence.metrics["controls"]],
-        beside=_beside(evidence),
-        references=references(evidence.metrics),
-    )
-    write_bytes(path, html.encode())
-    return path
+    size = pixel_metres(grid) or grid.pixel_size or (1.0, 1.0)
+    aspect = f"{grid.width * size[1]:g} / {grid.height * size[0]:g}"
+    lies = {"aspect": aspect, "place": describe_place(grid), "bar": scale_bar(grid)}
+    return environment.get_template(template).render(lies | shown)
 
 
 def write_figures(folder: Path, evidence: Evidence) -> None:
@@ -323,7 +328,8 @@ def _protocol_name(split: dict[str, Any]) -> str:
     return "separate scenes" if split.get("kind") == "scenes" else "given files"
 
 
-def _data(kind: str, data: bytes) -> str:
+def data_uri(kind: str, data: bytes) -> str:
+    """A picture inside the page."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from patchfree.run import Run
     from patchfree.scene import Scene
 
-PHASES = {"estimate": "training", "refit": "training on all labels", "map": "mapping", "report": "writing the report"}
+PHASES = {
+    "estimate": "training",
+    "refit": "training on all labels",
+    "map": "mapping",
+    "report": "writing the report",
+    "suppress": "suppressing the background",
+    "background": "learning the background",
+    "score": "scoring",
+}
 
 
 def line(text: str) -> None:

@@ -1,0 +1,101 @@
+"""Mean and covariance of the spectra of a scene, from parts that can be merged, in double precision.
+
+Dimension key: c bands, k axes, n pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float64
+from scipy.linalg.blas import dsyrk
+
+from patchfree.errors import SceneError
+
+CUT = 1e-9
+"""Axes with less than this share of the largest variance are left out of an inverse (pseudo-inverse)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Number, mean and scatter of some pixels.
+
+    Attributes:
+        count: pixels.
+        mean: of each band.
+        scatter: sum of the outer products of the differences from the mean.
+    """
+
+    count: int
+    mean: Float64[np.ndarray, " c"]
+    scatter: Float64[np.ndarray, "c c"]
+
+    @classmethod
+    def of(cls, spectra: Float64[np.ndarray, "c n"]) -> Moments:
+        """Those of a block of pixels."""
+        c, n = spectra.shape
+        if n == 0:
+            return cls(0, np.zeros(c), np.zeros((c, c)))
+        mean = spectra.mean(1)
+        centred = spectra - mean[:, None]
+        # The block lies band by band; its transpose is what BLAS calls a matrix by columns, so nothing is copied.
+        half = np.asarray(dsyrk(1.0, centred.T, trans=1, lower=1))
+        return cls(n, mean, np.tril(half) + np.tril(half, -1).T)
+
+    def merged(self, other: Moments) -> Moments:
+        """Those of both sets of pixels together (Chan, Golub, LeVeque 1979)."""
+        if not self.count or not other.count:
+            return self if self.count else other
+        n = self.count + other.count
+        gap = other.mean - self.mean
+        mean = self.mean + gap * (other.count / n)
+        scatter = self.scatter + other.scatter
+        scatter += np.outer(gap, gap) * (self.count * other.count / n)
+        return Moments(n, mean, scatter)
+
+    @cached_property
+    def covariance(self) -> Float64[np.ndarray, "c c"]:
+        """Divided by the number of pixels."""
+        return self.scatter / max(1, self.count)
+
+
+@dataclass(frozen=True, eq=False)
+class Axes:
+    """Principal axes of a set of spectra, largest variance first.
+
+    Attributes:
+        mean: of the spectra.
+        variances: along the axes.
+        vectors: of unit length, one an axis.
+    """
+
+    mean: Float64[np.ndarray, " c"]
+    variances: Float64[np.ndarray, " k"]
+    vectors: Float64[np.ndarray, "c k"]
+
+    def weights(self, power: float) -> Float64[np.ndarray, "k c"]:
+        """What makes the coordinates along the axes, each divided by its standard deviation to this power; 1 whitens."""
+        return np.ascontiguousarray((self.vectors * self.variances ** (-power / 2)).T)
+
+    def first(self, k: int) -> Axes:
+        """The k axes of largest variance, or all if there are fewer."""
+        return Axes(self.mean, self.variances[:k], self.vectors[:, :k])
+
+
+def principal_axes(mean: Float64[np.ndarray, " c"], covariance: Float64[np.ndarray, "c c"], cut: float = CUT) -> Axes:
+    """Axes of a covariance, those below the cut left out.
+
+    Raises:
+        SceneError: all pixels are equal.
+    """
+    variances, vectors = np.linalg.eigh(covariance)
+    variances, vectors = variances[::-1], vectors[:, ::-1]
+    scale = float(np.abs(mean).max(initial=0.0))
+    if not variances[0] > (1e-7 * scale) ** 2:  # below the rounding of 32-bit numbers
+        raise SceneError(
+            "All pixels have the same spectrum, so none differs from the others. Check the scene with `patchfree info`."
+        )
+    keep = variances > cut * variances[0]
+    return Axes(mean, variances[keep], vectors[:, keep])

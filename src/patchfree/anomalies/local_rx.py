@@ -1,0 +1,145 @@
+"""Local RX: the Mahalanobis distance from the pixels of a ring around the pixel (dual window).
+
+    score(x) = (x - m)ᵀ S⁻¹ (x - m)
+
+m and S are mean and covariance of the pixels inside the outer and outside the inner square. A window at the border of the
+scene is moved inwards, so that every ring is whole. Exact: sums of outer products follow the windows along a row by adding
+the pixels that enter the ring and taking away those that leave it, and one Cholesky factor a pixel gives the distance. The
+spectra are whitened by the scene's statistics first, which changes no score (RX is affine) and keeps the updates accurate.
+
+A ring with no more pixels with data than bands has no inverse; such a pixel is scored with the mean and covariance of the
+scene. A scene in which every ring is like that is refused.
+
+Reference: I. S. Reed, X. Yu (1990), as for global RX; dual windows: H. Kwon, S. Z. Der, N. M. Nasrabadi (2003), Adaptive
+anomaly detection using subspace separation for hyperspectral imagery, Optical Engineering 42(11), 3342-3351.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float64
+from scipy.linalg.blas import dsyrk, dtrsm
+from scipy.linalg.lapack import dpotrf
+
+from patchfree.anomalies._contract import Context, Detector, Score, check_rings, project, row_by_row, scene_axes
+from patchfree.anomalies._view import Valid, Values, View
+from patchfree.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class LocalRX(Detector):
+    """Exact dual-window RX.
+
+    Attributes:
+        inner: side of the window that is left out, in pixels, odd: larger than the anomalies.
+        outer: side of the window of the background, odd; None for the smallest whose ring holds twice as many pixels as
+            there are bands (or axes).
+        components: leading principal components to use; None for all bands.
+    """
+
+    title: ClassVar[str] = "local RX"
+    references: ClassVar[tuple[str, ...]] = ("rx", "dual-window")
+    affine: ClassVar[bool] = True
+    pixelwise: ClassVar[bool] = False
+
+    inner: int = 5
+    outer: int | None = None
+    components: int | None = None
+
+    @property
+    def halo(self) -> int:
+        """At the border of the scene the outer window lies to one side of the pixel."""
+        return (self.outer or LARGEST) - 1
+
+    def fit(self, view: View, context: Context) -> Score:
+        """The scene's whitening."""
+        axes = scene_axes(view)
+        axes = axes if self.components is None else axes.first(self.components)
+        k = len(axes.variances)
+        outer = self.outer or _outer(self.inner, k, view.shape)
+        check_rings(self.inner, outer, view.shape)
+        ring = outer**2 - self.inner**2
+        if ring <= k:
+            raise ConfigError(
+                f"Got a ring of {ring} pixels (outer window {outer}, inner {self.inner}) for {k} bands; its covariance has no inverse. "
+                f"Choose --outer {_outer(self.inner, k, (10**6, 10**6))} or larger, or fewer --components than {ring}."
+            )
+        if self.outer is None:
+            context.notes.append(f"The outer window is {outer} px wide, for {k} bands.")
+
+        def score(values: Values, valid: Valid) -> Float64[np.ndarray, "h w"]:
+            return dual_window(project(values, valid, axes, 1.0), valid, self.inner, outer)
+
+        return score
+
+
+LARGEST = 65
+"""Widest outer window that is chosen without being asked for: the halo of a window is known before the scene is."""
+
+
+def _outer(inner: int, k: int, shape: tuple[int, int]) -> int:
+    side = inner + 2
+    while side**2 - inner**2 < 2 * k:
+        side += 2
+    return min(side, LARGEST, *(length - 1 + length % 2 for length in shape))
+
+
+def dual_window(
+    white: Float64[np.ndarray, "h w k"], valid: Valid, inner: int, outer: int
+) -> Float64[np.ndarray, "h w"]:
+    """Local RX scores of whitened spectra (0 where there is no data); NaN without data."""
+    return row_by_row(valid.shape, lambda row: _row(white, valid, row, inner, outer))
+
+
+def _row(
+    white: Float64[np.ndarray, "h w k"], valid: Valid, row: int, inner: int, outer: int
+) -> Float64[np.ndarray, " w"]:
+    h, w, k = white.shape
+    height, width = min(outer, h), min(outer, w)
+    top = min(max(0, row - outer // 2), h - height)
+    band, held = white[top : top + height], valid[top : top + height]
+    low, high = max(0, row - inner // 2) - top, min(h, row + inner // 2 + 1) - top
+    scores = np.full(w, np.nan)
+    scatter = np.zeros((k, k), order="F")
+    total, count = np.zeros(k), 0
+
+    def change(sign: float, parts: list[tuple[slice, slice]]) -> None:
+        nonlocal scatter, total, count
+        pixels = np.concatenate([band[part].reshape(-1, k) for part in parts])
+        if len(pixels):
+            scatter = dsyrk(sign, pixels.T, beta=1.0, c=scatter, lower=1, overwrite_c=1)
+            total += sign * pixels.sum(0)
+            count += int(sign) * sum(int(held[part].sum()) for part in parts)
+
+    rows, middle = slice(0, height), slice(low, high)
+    left, first, last = 0, 0, 0  # of the outer window, and of the inner one
+    change(1.0, [(rows, slice(0, width))])
+    for col in range(w):
+        new_left = min(max(0, col - outer // 2), w - width)
+        new_first, new_last = max(0, col - inner // 2), min(w, col + inner // 2 + 1)
+        # What the outer window gains and the inner one loses enters the ring, and the other way round.
+        change(1.0, [(rows, slice(left + width, new_left + width)), (middle, slice(first, new_first))])
+        change(-1.0, [(rows, slice(left, new_left)), (middle, slice(last, new_last))])
+        left, first, last = new_left, new_first, new_last
+        if held[row - top, col]:
+            scores[col] = _distance(scatter, total, count, band[row - top, col])
+    return scores
+
+
+def _distance(
+    scatter: Float64[np.ndarray, "k k"], total: Float64[np.ndarray, " k"], count: int, pixel: Float64[np.ndarray, " k"]
+) -> float:
+    """Squared distance, from the sum of outer products about 0: Sherman and Morrison's formula takes out the mean."""
+    if count > len(pixel):
+        factor, failed = dpotrf(scatter, lower=1, clean=0)
+        if not failed:
+            mean = total / count
+            solved = dtrsm(1.0, factor, np.stack([pixel - mean, mean], 1), lower=1)
+            a, b, c = solved[:, 0] @ solved[:, 0], solved[:, 0] @ solved[:, 1], solved[:, 1] @ solved[:, 1]
+            rest = 1 - count * c
+            if rest > 0:
+                return float(count * (a + count * b * b / rest))
+    return float(pixel @ pixel)  # whitened by the scene's statistics: its distance from them
