@@ -6,37 +6,16 @@ type, measured here and now. Prints a table; asserts nothing.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from patchfree.benchmark.machine import product_rate, seconds
 from patchfree.device import choose_device, choose_precision
 from patchfree.losses import masked_cross_entropy
 from patchfree.models import MODELS
 
 SCENES = {"Indian Pines": (200, 16, 145, 145), "Pavia University": (103, 9, 610, 340)}
 REPEATS = 3
-
-
-def seconds(action: Callable[[], object], device: torch.device, repeats: int = REPEATS) -> float:
-    """Median time of an action, after one to warm up."""
-    action()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        action()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
-    return sorted(times)[len(times) // 2]
-
-
-def product_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Operations a second of a 2048-cube matrix product."""
-    a = torch.randn(2048, 2048, device=device).to(dtype)
-    return 2 * 2048**3 / seconds(lambda: a @ a, device, 7)
 
 
 def main() -> None:
@@ -74,9 +53,9 @@ def main() -> None:
                 with FlopCounterMode(display=False) as counter, torch.no_grad():
                     forward()
                 map_work = counter.get_total_flops()
-                step_s = seconds(step, device)
+                step_s = seconds(step, device, REPEATS)[REPEATS // 2]
                 with torch.inference_mode():
-                    map_s = seconds(forward, device)
+                    map_s = seconds(forward, device, REPEATS)[REPEATS // 2]
                 print(
                     f"| {scene} | {name} | {str(dtype).removeprefix('torch.')} | {step_s:.3f} | {map_s:.3f} | {work / 1e12:.3f} | "
                     f"{work / step_s / rates[dtype]:.0%} | {map_work / map_s / rates[dtype]:.0%} |",

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -45,6 +45,23 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"real scenes not found at {SHARED}: they are not part of the project")
     return SHARED
+
+
+@pytest.fixture
+def h5py_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many numbers each read of an HDF5 array gives."""
+    import h5py
+
+    sizes: list[int] = []
+    plain = h5py.Dataset.__getitem__
+
+    def spy(self: h5py.Dataset, *args: Any, **keys: Any) -> Any:
+        values = plain(self, *args, **keys)
+        sizes.append(np.size(values))
+        return values
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", spy)
+    return sizes
 
 
 def synthetic(

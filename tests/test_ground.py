@@ -47,6 +47,15 @@ def test_degrees_agree_with_a_reprojection_of_the_middle_pixel(latitude):
     assert crs_units(grid) == "degrees"
 
 
+def test_a_system_that_a_file_gives_by_its_parameters_has_the_name_of_its_code():
+    from rasterio.crs import CRS
+
+    crs = CRS.from_proj4("+proj=utm +zone=4 +datum=WGS84 +units=m +no_defs").to_wkt()
+    assert crs.split('"')[1] == "unknown"
+    grid = Grid(4, 5, crs, (30.0, 0.0, 0.0, 0.0, -30.0, 0.0))
+    assert crs_name(grid) == "EPSG:32604, WGS 84 / UTM zone 4N"
+
+
 def test_without_a_coordinate_system_nothing_is_made_up():
     bare = Grid(4, 5)
     assert (pixel_metres(bare), pixel_hectares(bare), crs_name(bare), crs_units(bare)) == (

@@ -188,7 +188,7 @@ def fill_up(monkeypatch, owner, name, size, when):
         # 16 times the valid pixels are written, then the first feature map
         ((MapFile, "write", 300_000, lambda count, _: count == 24), "down1.map", 3 * WINDOWS),
         ((Journal, "add", 1_000, lambda _, rest: rest[1:4] == (0, 1, 3)), "pass-0-1.jsonl", WINDOWS),
-        ((mapping, "_write", 10_000, lambda *_: True), "uncertainty.tif", WINDOWS * PASSES),
+        ((mapping, "write_files", 10_000, lambda *_: True), "uncertainty.tif", WINDOWS * PASSES),
     ],
     ids=["from the start", "feature maps", "journal", "output"],
 )
@@ -374,6 +374,21 @@ def cluster(tmp_path):
     for process in started:
         process.kill()
         process.wait()
+
+
+def test_map_goes_on_when_a_process_of_this_machine_is_killed(begin, large, tmp_path):
+    psutil = pytest.importorskip("psutil")  # distributed needs it
+    pytest.importorskip("distributed")
+    process = begin(*large.words(tmp_path / "out", "--workers", 2, memory="540MB"))
+    wait_for(lambda: len(finished_windows(tmp_path / "out")) > 5, process)
+    workers = [p for p in psutil.Process(process.pid).children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+    assert len(workers) == 2
+    workers[0].kill()
+    assert len(finished_windows(tmp_path / "out")) < WINDOWS * PASSES
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert large.same(tmp_path / "out")
+    assert not unfinished(tmp_path / "out").exists()
 
 
 def test_threads_of_a_worker_share_the_memory_and_give_the_same_bytes(cli, begin, large, tmp_path, cluster):

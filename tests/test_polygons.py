@@ -17,7 +17,7 @@ from scipy import ndimage
 import patchfree as pf
 from conftest import UTM33
 from jobs import NAMES, PLACE, contents, full_disk, write_raster
-from patchfree.polygons import merge_small
+from patchfree.outlines import merge_small, outlines
 
 EDGES = ndimage.generate_binary_structure(2, 1)
 
@@ -85,7 +85,7 @@ def test_small_areas_are_merged_and_the_map_stays_covered(values, class_map, tmp
 
 
 def test_a_small_area_takes_the_class_of_its_largest_neighbour_and_never_that_of_no_data():
-    index = np.full((9, 9), 1, np.int32)
+    index = np.full((9, 9), 1, np.uint8)
     index[:, 6:], index[4, 5], index[0, 0] = 2, 3, 3
     index[8, :4] = 0
     merged = merge_small(index, 3)
@@ -95,16 +95,16 @@ def test_a_small_area_takes_the_class_of_its_largest_neighbour_and_never_that_of
 
 
 def test_areas_that_are_small_together_are_merged_and_an_island_stays():
-    index = np.ones((6, 12), np.int32)
+    index = np.ones((6, 12), np.uint8)
     index[2, 3:9] = [2, 3, 2, 3, 2, 3]
     np.testing.assert_array_equal(merge_small(index, 2), np.ones_like(index))
-    island = np.zeros((5, 5), np.int32)
+    island = np.zeros((5, 5), np.uint8)
     island[2, 2] = 4
     np.testing.assert_array_equal(merge_small(island, 10), island)
 
 
 def test_without_a_smallest_area_nothing_is_merged(values):
-    index = values.astype(np.int32)
+    index = values.astype(np.uint8)
     assert merge_small(index, 1) is index
 
 
@@ -190,3 +190,73 @@ def test_a_full_disk_leaves_the_old_polygons(class_map, tmp_path):
     with full_disk(8192), pytest.raises(pf.PatchfreeError, match=r"p\.gpkg could not be written: .*untouched"):
         pf.vectorize(class_map, out)
     assert contents(out.parent) == before
+
+
+# --- strip by strip
+
+
+def noise():
+    """Three classes and holes at random: many areas touch at corners only."""
+    return np.random.default_rng(5).integers(0, 4, (40, 31)).astype(np.uint8)
+
+
+def rings():
+    """Rings within rings, and a comb whose teeth join at the lower end only."""
+    distance = np.abs(np.mgrid[-20:21, -15:16]).max(0)
+    made = (distance % 5 // 2 + 1).astype(np.uint8)
+    made[2:-2, 3:28:4], made[-2] = 3, 3
+    return made
+
+
+def traced(values, **more):
+    batches = list(outlines(values, **more))
+    assert [last for *_, last in batches] == [False] * (len(batches) - 1) + [True]
+    areas = np.concatenate([areas for areas, _, _ in batches])
+    return areas, np.concatenate([classes for _, classes, _ in batches])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 39])
+@pytest.mark.parametrize("make", [noise, rings, lambda: np.full((40, 3), 7, np.uint16)], ids=["noise", "rings", "one"])
+def test_strips_give_the_polygons_of_the_whole(make, rows):
+    values = make()
+    (whole, expected), (found, classes) = traced(values), traced(values, rows=rows)
+    assert shapely.is_valid(found).all()
+    assert (shapely.get_type_id(found) == 3).all()
+    assert sorted(shapely.area(found)) == sorted(shapely.area(whole)) == areas(values)
+    assert shapely.get_num_coordinates(found).sum() == shapely.get_num_coordinates(whole).sum()
+    one, two = (
+        sorted(zip(shapely.normalize(a), c, strict=True), key=lambda p: p[0].wkb)
+        for a, c in ((whole, expected), (found, classes))
+    )
+    assert one == two
+    np.testing.assert_array_equal(
+        rasterize(zip(found, classes.tolist(), strict=True), values.shape, dtype="uint16"), values
+    )
+
+
+@pytest.mark.parametrize("least", [2, 9])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_small_areas_are_merged_on_disk_as_in_memory(tmp_path, monkeypatch, least, dtype):
+    values = (noise().astype(dtype) * (1 if dtype == np.uint8 else 256)).astype(dtype)
+    expected = merge_small(values, least)
+    monkeypatch.setattr("patchfree.outlines.STRIP_PIXELS", 100)
+    np.testing.assert_array_equal(merge_small(values, least, folder=tmp_path), expected)
+    assert not np.array_equal(expected, values)
+
+
+def test_a_map_in_strips_and_batches_gives_the_same_layer(values, class_map, tmp_path, monkeypatch):
+    _, whole, table = features(pf.vectorize(class_map, tmp_path / "whole.gpkg"))
+    monkeypatch.setattr("patchfree.outlines.STRIP_PIXELS", 1000)
+    monkeypatch.setattr("patchfree.polygons.BATCH", 20)
+    _, parts, found = features(pf.vectorize(class_map, tmp_path / "parts.gpkg"))
+    assert list(contents(tmp_path)) == ["map.tif", "parts.gpkg", "whole.gpkg"]
+    assert len(parts) == len(whole) > 60
+    for name in ("class", "pixels"):
+        assert sorted(found[name].tolist()) == sorted(table[name].tolist())
+    np.testing.assert_array_equal(burnt(parts, found["class"], values.shape), values)
+
+
+def test_a_map_without_classes_is_refused(cli, tmp_path):
+    empty = write_raster(tmp_path / "m.tif", np.zeros((5, 5), np.uint8))
+    cli.refused(2, "holds no class: all pixels are 0", "vectorize", empty, "--out", tmp_path / "p.gpkg")
+    assert not (tmp_path / "p.gpkg").exists()

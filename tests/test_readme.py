@@ -1,4 +1,4 @@
-"""Every command and every Python block of the README and the guide runs as it is written."""
+"""Every command and every Python block of the README, the guide and the product pages runs as it is written."""
 
 import re
 import shlex
@@ -10,20 +10,23 @@ import pyogrio
 import pytest
 import rasterio
 import shapely
+import typer
 from spectral.io import envi
 
 from conftest import UTM33, synthetic
-from patchfree.cli import main
+from patchfree.cli import app, main
 from patchfree.recipes import RECIPES
+from products_hdf import RFL, write_emit, write_netcdf, write_prisma, write_tanager
+from products_xml import write_desis, write_enmap, write_sentinel2
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/guide.md", "docs/large-scenes.md"]
+PAGES = ["README.md", "docs/guide.md", "docs/large-scenes.md", "docs/several-scenes.md"]
 NORTH, EAST, PIXEL = 5_809_965.0, 362_175.0, 30.0
 
 
 @pytest.fixture
 def users_folder(tmp_path, monkeypatch):
-    """The files that the pages speak of: a scene, another of the sensor, fields with an attribute, points."""
+    """The files that the pages speak of: a scene, another of the sensor, fields with an attribute, points, lists of scenes."""
     scene, labels = synthetic(rows=40, cols=48, bands=12)
     header = {
         "wavelength": list(scene.bands.wavelengths_nm),
@@ -41,9 +44,72 @@ def users_folder(tmp_path, monkeypatch):
     lines = [f"{r},{c},{labels.index[r, c]}" for r, c in zip(rows, cols, strict=True)]
     for name in ("points.csv", "check.csv"):
         (tmp_path / name).write_text("\n".join(["row,col,class", *lines]) + "\n")
+    (tmp_path / "flights.csv").write_text("scene,labels\nscene.hdr,points.csv\nother.hdr,check.csv\n")
+    (tmp_path / "apart.csv").write_text("scene,labels,use\nscene.hdr,points.csv,train\nother.hdr,check.csv,test\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(RECIPES, "default", replace(RECIPES["default"], steps=6, apart_steps=6))
     return tmp_path
+
+
+def _aviris(folder, cube):
+    header = {
+        "wavelength": np.linspace(400, 2400, len(cube)).tolist(),
+        "wavelength units": "Nanometers",
+        "map info": "{UTM, 1, 1, 581226.7, 7916192.6, 5.2, 5.2, 4, North, WGS-84, units=Meters, rotation=42.0}",
+    }
+    name = "ang20170714t213741_corr_v2p9_img.hdr"
+    envi.save_image(folder / name, cube.transpose(1, 2, 0), metadata=header, interleave="bil", ext="")
+
+
+def _emit(folder, cube):
+    rows, cols = np.mgrid[1 : cube.shape[1] + 1, 1 : cube.shape[2] + 1]
+    write_emit(folder / RFL, cube.transpose(1, 2, 0) / 1e4, rows, cols)
+
+
+PRODUCTS = {
+    "aviris": _aviris,
+    "desis": write_desis,
+    "emit": _emit,
+    "enmap": write_enmap,
+    "hdf-netcdf-zarr": lambda folder, cube: write_netcdf(folder / "scene.nc", cube),
+    "prisma": lambda folder, cube: write_prisma(
+        folder / "PRS_L2D_STD_20200813103056_20200813103100_0001.he5",
+        *(cube[:5].astype("uint16"), cube[5:].astype("uint16")),
+        *(np.linspace(450, 900, 5), np.linspace(1000, 2400, 4)),
+    ),
+    "sentinel-2": lambda folder, cube: write_sentinel2(
+        folder, cube.astype("uint16"), scl=np.full(cube.shape[1:], 5, "uint8")
+    ),
+    "tanager": lambda folder, cube: write_tanager(folder / "20250514_193937_64_4001_ortho_sr_hdf5.h5", cube / 1e4),
+}
+"""A writer of the product that each page speaks of."""
+
+
+@pytest.mark.parametrize("page", sorted(p.stem for p in (ROOT / "docs" / "products").glob("*.md")))
+def test_every_product_is_described_trained_on_and_mapped_as_its_page_says(page, users_folder, capsys):
+    values = synthetic(rows=40, cols=48, bands=9)[0].values
+    low, high = values.min(), values.max()
+    PRODUCTS[page](users_folder, (1500 + 5000 * (values - low) / (high - low)).astype("int16"))
+    _run_commands(f"docs/products/{page}.md", capsys, 3)
+    said = capsys.readouterr().out
+    assert "unnamed" not in said
+    assert ("5.2 x 5.2 m, turned by 42 degrees" in said) == (page == "aviris")
+    assert ("scale              0.0001, offset -0.1" in said) == (page == "sentinel-2")
+    with rasterio.open(users_folder / "map.tif") as made:
+        assert made.crs is not None
+        assert (made.read() > 0).mean() > 0.95
+
+
+def test_every_option_that_is_spoken_of_exists():
+    options = {"--memory-limit", "--nproc-per-node", "--sides", "--folder"}  # of dask, torchrun and the benchmarks
+    for command in typer.main.get_command(app).commands.values():
+        options |= {name for parameter in command.params for name in parameter.opts}
+    options |= {"--debug", "--version", "--help"}
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("*.py")]
+    for path in pages:
+        spoken_of = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", path.read_text(encoding="utf-8")))
+        if path.name not in ("CONTRIBUTING.md", "log.md"):
+            assert spoken_of <= options, path
 
 
 def _corner(row, col):
@@ -54,14 +120,18 @@ def _blocks(page, language):
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_every_command_and_python_block_runs(page, users_folder, capsys):
+def _run_commands(page, capsys, least):
     commands = [c for block in _blocks(page, "sh") for c in block.splitlines() if c.startswith("patchfree ")]
-    assert len(commands) >= 4
+    assert len(commands) >= least
     for command in commands:
         with pytest.raises(SystemExit) as end:
             main(shlex.split(command, comments=True)[1:])
         assert end.value.code == 0, (command, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_and_python_block_runs(page, users_folder, capsys):
+    _run_commands(page, capsys, 4)
     for block in _blocks(page, "python"):
         exec(compile(block, page, "exec"), {})
     assert (users_folder / "run" / "report.html").is_file()

@@ -1,11 +1,17 @@
 """The whole job runs on real scenes: MATLAB with finer labels, tiles with an official split, ENVI with points."""
 
+import re
+import shlex
+from pathlib import Path
+
 import numpy as np
 import pytest
 import rasterio
 
 from jobs import read_json
+from patchfree.stream import mapping
 
+ROOT = Path(__file__).parents[1]
 STEPS = ["--steps", "3", "--device", "cpu"]
 
 
@@ -71,3 +77,27 @@ def test_jasper_ridge_with_a_csv_of_points(cli, shared_data, tmp_path):
     assert m["scene"]["scale"] == pytest.approx(1e-4)
     with rasterio.open(tmp_path / "run" / "map.tif") as source:
         assert source.shape == (100, 100)
+
+
+@pytest.mark.slow
+def test_the_example_of_large_scenes_gives_the_same_map_in_three_ways(cli, shared_data, tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    page = (ROOT / "docs" / "large-scenes.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    train, *maps = (shlex.split(line)[2:] for line in block.splitlines() if line.startswith("$ patchfree"))
+    folder = shared_data / "enmap_potsdam"
+    (tmp_path / "enmap_potsdam").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    cli.ok(*(folder / word if word.endswith(".csv") else word for word in train), *STEPS, "--control", "none")
+    made, real = [], mapping.evaluate
+    monkeypatch.setattr(mapping, "evaluate", lambda job, **rest: (made.append(len(job.cores)), real(job, **rest)))
+    for words in maps:
+        cli.ok(*words, "--device", "cpu")
+    assert made == [4, 4]
+    files = [tmp_path / f"{name}.tif" for name in ("whole", "windows", "workers")]
+    assert len({file.read_bytes() for file in files}) == 1
+    whole, windows, workers = (file.with_name(f"{file.stem}_p.tif") for file in files)
+    assert windows.read_bytes() == workers.read_bytes()
+    with rasterio.open(whole) as one, rasterio.open(windows) as other:
+        np.testing.assert_allclose(one.read(), other.read(), atol=1e-4)
+        assert np.isfinite(one.read()).mean() == 18 * 32 * 32 / (192 * 160)

@@ -20,14 +20,14 @@ ORDER = [
     "errors",
     "files device windows progress",
     "scene ranks",
-    "ground resample",
+    "ground resample outlines",
     "labels",
     "io series",
     "split polygons",
     "blocks",
     "sample losses augment models recipes",
     "fit predict calibrate confusion design controls",
-    "assessment",
+    "assessment measured",
     "run",
     "stream",
     "citations figures stac",
@@ -36,16 +36,26 @@ ORDER = [
     "job",
     "training",
     "demo interop",
-    "show options",
-    "cli_anomalies",
+    "benchmark",
+    "show options arguments",
+    "inputs",
+    "cli_anomalies cli_benchmark",
     "cli",
     "__init__ __main__",
 ]
 RANK = {module: rank for rank, line in enumerate(ORDER) for module in line.split()}
 # Methods of Scene for convenience, which import when called.
 BACKWARD = {("scene", "interop"), ("scene", "resample")}
-EAGER = ["__init__", "cli", "cli_anomalies", "show", "options"]  # imported before the first word is printed
-LIGHT = {"errors", "show", "options", "cli_anomalies", "__version__"}
+EAGER = [
+    "__init__",
+    "cli",
+    "cli_anomalies",
+    "cli_benchmark",
+    "show",
+    "options",
+    "arguments",
+]  # imported before the first word is printed
+LIGHT = {"errors", "show", "options", "arguments", "cli_anomalies", "cli_benchmark", "__version__"}
 
 
 def module_of(path):

@@ -7,28 +7,45 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from patchfree import __version__, show
+from patchfree.arguments import (
+    Axes,
+    ClassField,
+    Control,
+    Device,
+    DropBands,
+    Figures,
+    LabelScale,
+    Layer,
+    LearningRate,
+    Mask,
+    Nodata,
+    Overwrite,
+    Probabilities,
+    RecipeName,
+    RunArgument,
+    SceneArgument,
+    Seed,
+    Steps,
+    Uncertainty,
+    Unlabelled,
+)
 from patchfree.cli_anomalies import anomalies
+from patchfree.cli_benchmark import benchmark
 from patchfree.errors import ConfigError, PatchfreeError
 from patchfree.options import (
     check_zarr,
     chosen_controls,
     chosen_outputs,
     chosen_recipe,
-    job_given,
-    labels_given,
     open_given,
     refuse_source,
     source_given,
 )
-
-if TYPE_CHECKING:
-    from patchfree.labels import Labels
-    from patchfree.scene import Scene
 
 app = typer.Typer(
     name="patchfree",
@@ -43,47 +60,6 @@ INTERRUPTED = 130  # what typer makes of Ctrl-C
 UsageProblem: Any = typer.BadParameter.__mro__[
     2
 ]  # ClickException of the click inside typer (newer ones carry their own)
-
-SceneArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="SCENE",
-        help="A file (ENVI, GeoTIFF, MATLAB, NumPy, HDF5, NetCDF, Zarr), a product (EnMAP, PRISMA, EMIT, DESIS, Tanager, "
-        "Sentinel-2), a folder or list of tiles; FILE:VARIABLE.",
-    ),
-]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
-Nodata = Annotated[
-    float | None, typer.Option(help="Stored value that means 'no data', in place of what the file says.")
-]
-DropBands = Annotated[str, typer.Option(help="Bands to leave out, counted from 1: 1-4,130.")]
-Axes = Annotated[str | None, typer.Option(help="Order of a bare array's axes: hwb (rows, columns, bands) or bhw.")]
-Mask = Annotated[
-    str | None,
-    typer.Option(
-        help="Quality masks of the product to leave out: cloud,cirrus,shadow,haze,snow,water,saturated,bad, or none.  "
-        "[default: cloud,cirrus,shadow,bad]"
-    ),
-]
-ClassField = Annotated[str | None, typer.Option(help="Attribute of a vector file that holds the class.")]
-Layer = Annotated[str | None, typer.Option(help="Layer of a vector file that has several.")]
-Unlabelled = Annotated[
-    list[int] | None, typer.Option(help="Class value that means 'no label' (0 if not given); repeatable.")
-]
-LabelScale = Annotated[int, typer.Option(help="Label pixels along one scene pixel, for labels on a finer grid.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-RecipeName = Annotated[str, typer.Option(help="default or paper.")]
-Seed = Annotated[int, typer.Option(min=0, help="Repeats split, weights and sampling.")]
-Steps = Annotated[int | None, typer.Option(help="Training steps, in place of the recipe's.")]
-LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate, in place of the recipe's.")]
-Control = Annotated[
-    list[str] | None,
-    typer.Option(help="Simple classifier to put beside it: svm, rf or none; repeatable.  [default: svm]"),
-]
-Probabilities = Annotated[bool, typer.Option("--probabilities", help="Also write probabilities.tif.")]
-Uncertainty = Annotated[bool, typer.Option("--uncertainty", help="Also write uncertainty.tif (entropy and margin).")]
-Figures = Annotated[bool, typer.Option("--figures", help="Also write the report's figures as PNG files.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run with other settings in the output folder.")]
 
 
 def _print_version(wanted: bool) -> bool:
@@ -187,32 +163,46 @@ def train(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Memory that the training may add to the program, such as 4GB; of a larger scene the neighbourhoods of the labels "
+            "train, and the map is made window by window.  [default: half of the machine's]"
+        ),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Split the labels, train on the whole scene, test, map, and write a report."""
+    from patchfree.inputs import Reading, Ways, job_given
     from patchfree.ranks import is_first
     from patchfree.run import load_run
+    from patchfree.stream.budget import installed_memory, parse_bytes
     from patchfree.training import train as train_scene
 
-    def open_one(path: str) -> Scene:
-        return open_given(path, nodata, drop_bands, axes, mask)
-
-    def read_one(path: str, of: Scene) -> Labels:
-        return labels_given(path, of, class_field, layer, unlabelled, label_scale, axes)
-
-    files = (train_file, test_file, validation_file)
-    ways = (blocks, buffer, per_class, fraction)
-    opened, reference, split = job_given(scene, labels, files, open_one, read_one, ignore_class or (), ways, seed)
+    chosen = chosen_recipe(recipe, steps, learning_rate)
+    budget = installed_memory() if memory is None else parse_bytes(memory)
+    opened, reference, split = job_given(
+        scene,
+        labels,
+        (train_file, test_file, validation_file),
+        Reading(nodata, drop_bands, axes, mask, class_field, layer, unlabelled, label_scale),
+        ignore=ignore_class or (),
+        ways=Ways(blocks, buffer, per_class, fraction),
+        seed=seed,
+        model=chosen.model,
+        memory=budget,
+    )
     others = tuple(load_run(folder) for folder in beside or ())
     with show.progress(quiet=not is_first()) as tell:
         run = train_scene(
             opened,
             reference,
             split=split,
-            recipe=chosen_recipe(recipe, steps, learning_rate),
+            recipe=chosen,
             seed=seed,
             controls=chosen_controls(control),
             refit=refit,
+            memory=budget,
             out=out,
             outputs=chosen_outputs(probabilities, uncertainty, figures, overwrite, beside=others),
             device=device,
@@ -335,13 +325,8 @@ def map_scene(
             device=device,
             progress=lambda state: tell("", state),
         )
-    note = source.choice(loaded.bands).note
-    if note:
-        show.line(note)
     written = {"Map": out, "Probabilities": probabilities, "Uncertainty": uncertainty}
-    for title, file in written.items():
-        if file:
-            show.line(f"{title}: {file}")
+    show.mapped(source.choice(loaded.bands).note, written)
 
 
 @app.command()
@@ -398,6 +383,7 @@ def assess(
     show.line(json.dumps(found, indent=2, ensure_ascii=False)) if as_json else show.accuracy(found)
 
 
+app.command()(benchmark)
 app.command()(anomalies)
 
 

@@ -100,6 +100,7 @@ class Trainer:
         device: where to compute.
         windows: where each of several scenes lies on this canvas; None for one scene.
         ranks: processes that share the scenes; None for this one alone.
+        recompute: save memory by computing feature maps anew for the gradient; the numbers are the same.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Trainer:
         device: torch.device,
         windows: Sequence[Window] | None = None,
         ranks: Ranks | None = None,
+        recompute: bool = False,
     ) -> None:
         if not (train & valid).any():
             raise SplitError(
@@ -141,6 +143,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             model = MODELS[recipe.model](bands=len(values), classes=classes)
+        model.recompute = recompute
         self.model: nn.Module = model.to(device).to(memory_format=torch.channels_last)
         self.optimiser = _optimiser(self.model, recipe)
         self.per_class = recipe.per_class

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rasterio.crs import CRS
 
 SQUARE_METRES_A_HECTARE = 10_000.0
+NAMELESS = ("unnamed", "unknown")  # as GDAL calls what a file gives by its parameters only
 WGS84_RADIUS_M, WGS84_ECCENTRICITY_SQUARED = 6_378_137.0, 0.00669437999014
 
 
@@ -43,7 +44,9 @@ def crs_name(grid: Grid) -> str | None:
     if grid.crs is None:
         return None
     code = _parsed(grid.crs).to_epsg()
-    name = grid.crs.split('"')[1] if '"' in grid.crs else grid.crs
+    name = _name(grid.crs)
+    if code and name in NAMELESS:
+        name = _name(_parsed(f"EPSG:{code}").to_wkt())
     return f"EPSG:{code}, {name}" if code else name
 
 
@@ -76,7 +79,11 @@ def _metres_a_unit(grid: Grid) -> tuple[float, float] | None:
 
 
 @lru_cache(maxsize=8)
-def _parsed(wkt: str) -> CRS:
+def _parsed(text: str) -> CRS:
     from rasterio.crs import CRS  # slow to import, and not needed for a scene without a map position
 
-    return CRS.from_wkt(wkt)
+    return CRS.from_string(text)
+
+
+def _name(wkt: str) -> str:
+    return wkt.split('"')[1] if '"' in wkt else wkt

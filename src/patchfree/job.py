@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,17 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.torch
 import torch
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float32
 
 from patchfree.calibrate import calibration_error, fit_temperature, reliability
 from patchfree.confusion import assess_pixels, paired_difference
 from patchfree.controls import run_control
-from patchfree.device import peak_memory_bytes, versions
+from patchfree.device import give_back_memory, peak_memory_bytes, versions
 from patchfree.errors import RunError, TrainingFailed
 from patchfree.files import write_bytes
 from patchfree.fit import Trainer, class_offsets
-from patchfree.ground import crs_name, pixel_hectares, pixel_metres
-from patchfree.labels import Labels, LandCover
+from patchfree.ground import crs_name, pixel_metres
+from patchfree.labels import Labels
+from patchfree.measured import class_areas, headline, member_facts, pixel_counts
 from patchfree.models import MODELS, trained_model
 from patchfree.models._statistics import Recording
 from patchfree.predict import Prediction, Standardisation, predict_scores, probabilities
@@ -36,8 +37,10 @@ from patchfree.progress import Progress
 from patchfree.ranks import Ranks
 from patchfree.recipes import Recipe
 from patchfree.run import Run, read_tensors
-from patchfree.scene import Scene
+from patchfree.scene import Scene, describe_matching
 from patchfree.split import Split, leak_audit
+from patchfree.stream.budget import evaluation_memory
+from patchfree.stream.scores import Streamed, stream_scores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,17 +50,26 @@ CHECKPOINT_SECONDS = 10.0
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a job found: the run, its map, the map that was tested (another one after a refit), the training log."""
+    """What a job found.
+
+    Attributes:
+        run: the run.
+        prediction: its map, of what lies on the canvas.
+        tested: the map that was tested, another one after a refit.
+        log: the training log.
+        streamed: for each scene that stays on disk the scores of all its pixels, None for others.
+    """
 
     run: Run
     prediction: Prediction
     tested: Prediction
     log: list[dict[str, Any]]
+    streamed: list[Streamed | None]
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """Everything that decides the result of a training."""
+    """Everything that decides the result of a training, and how much memory it may take."""
 
     scene: Scene
     labels: Labels
@@ -68,6 +80,8 @@ class Job:
     refit: bool
     device: torch.device
     ranks: Ranks = field(default_factory=Ranks)
+    memory: int = 0
+    recompute: bool = False
 
     def request(self) -> dict[str, Any]:
         """What must be equal for a run to be the same run: plain values for JSON."""
@@ -95,8 +109,8 @@ class Work:
             job.split,
             reach=model.reach,
             whole_scene=model.context is None,
-            grid=job.scene.scenes[0].grid,
-            windows=job.scene.windows,
+            grid=job.scene.ground,
+            windows=job.scene.patches,
         )
         self.standardisation = Standardisation.of(job.scene)
         self.values = self.standardisation.apply(job.scene)
@@ -108,8 +122,7 @@ class Work:
         controls = self._controls()
         weights, seconds, precision = self._fit("estimate", split.train, split.val)
         began = time.perf_counter()
-        statistics = Recording()
-        scores = self._scores(weights, statistics)
+        scores, statistics, streamed = self._scores("estimate", weights)
         predict_seconds = time.perf_counter() - began
         offsets, untrained = self._classes(split.train)
         calibration, temperature = self._calibration(scores + np.asarray(offsets, np.float32)[:, None, None])
@@ -121,29 +134,17 @@ class Work:
             weights, refit_seconds, _ = self._fit("refit", everything, np.zeros_like(everything))
             metrics["seconds"]["refit"] = round(refit_seconds, 3)
             offsets, untrained = self._classes(everything)
-            statistics = Recording()
-            scores = self._scores(weights, statistics)
-        run = Run(
-            job.recipe.model,
-            weights,
-            job.scene.bands,
-            self.standardisation,
-            job.labels.legend,
-            offsets,
-            untrained,
-            temperature,
-            dataclasses.asdict(job.recipe),
-            statistics.values,
-            metrics,
-        )
+            for tested_scores in filter(None, streamed):
+                tested_scores.remove()
+            scores, statistics, streamed = self._scores("refit", weights)
+        run = self._run(weights, offsets, untrained, temperature, statistics.values, metrics)
         chances = probabilities(scores, job.scene.valid, offsets=offsets, temperature=temperature, untrained=untrained)
-        final = dataclasses.replace(
-            tested, probabilities=chances, tags={"model_hash": run.model_hash, "statistics": "scene"}
-        )
-        metrics["map"] = _areas(final)
-        metrics["scenes"] = self._scenes(tested, final)
+        tags = run.tags("scene", describe_matching(run.bands, run.bands))
+        final = dataclasses.replace(tested, probabilities=chances, tags=tags)
+        metrics["map"] = class_areas(final)
+        metrics["scenes"] = member_facts(job.scene, job.labels, split, tested, final, self._block_px())
         metrics["parameters"] = sum(value.numel() for value in weights.values())
-        return Result(run, final, tested, self.log)
+        return Result(run, final, tested, self.log, streamed)
 
     def follow(self) -> None:
         """Train with the first process, which does the rest."""
@@ -169,7 +170,7 @@ class Work:
                 seed=job.seed,
             )
             mapped[split.test] = found
-            results.append({**facts, "mapped": mapped, **_headline(truth, mapped, job.labels.legend, self._block_px())})
+            results.append({**facts, "mapped": mapped, **headline(truth, mapped, job.labels.legend, self._block_px())})
         return results
 
     def _fit(
@@ -187,8 +188,9 @@ class Work:
             recipe=job.recipe,
             seed=job.seed,
             device=job.device,
-            windows=job.scene.windows,
+            windows=job.scene.passes,
             ranks=job.ranks,
+            recompute=job.recompute,
         )
         before = self._resume(phase, trainer)
         state = job.ranks.same(trainer.state() if job.ranks.first and trainer.steps_done else None)
@@ -249,14 +251,63 @@ class Work:
         self.log += [e for e in entries if e["phase"] == phase and e["number"] <= trainer.steps_done]
         return float(self.log[-1]["seconds"]) if self._of(phase) else 0.0
 
-    def _scores(self, weights: dict[str, Tensor], statistics: Recording) -> Float32[np.ndarray, "k h w"]:
+    def _run(
+        self,
+        weights: dict[str, Tensor],
+        offsets: tuple[float, ...],
+        untrained: tuple[int, ...],
+        temperature: float = 1.0,
+        statistics: dict[str, Tensor] | None = None,
+        metrics: dict[str, Any] | None = None,
+    ) -> Run:
+        job = self.job
+        return Run(
+            job.recipe.model,
+            weights,
+            job.scene.bands,
+            self.standardisation,
+            job.labels.legend,
+            offsets,
+            untrained,
+            temperature,
+            dataclasses.asdict(job.recipe),
+            statistics or {},
+            {} if metrics is None else metrics,
+        )
+
+    def _scores(
+        self, phase: str, weights: dict[str, Tensor]
+    ) -> tuple[Float32[np.ndarray, "k h w"], Recording, list[Streamed | None]]:
+        """Scores of all that lies on the canvas, each scene by itself, and the statistics that the network took.
+
+        A scene of which only parts lie there is evaluated as a whole, on disk.
+        """
         job = self.job
         self.tell(Progress("map", 0, 1))
         bands, classes = len(job.scene.bands), len(job.labels.legend)
         model = trained_model(job.recipe.model, weights, bands=bands, classes=classes, device=job.device)
-        return predict_scores(
-            model, self.values, job.scene.valid, device=job.device, statistics=statistics, windows=job.scene.windows
-        )
+        found, statistics = np.zeros((classes, *job.scene.grid.shape), np.float32), Recording()
+        streamed: list[Streamed | None] = []
+        for scene, window in zip(job.scene.scenes, job.scene.windows, strict=True):
+            if scene.cut is None:
+                values = np.ascontiguousarray(self.values[:, *window])
+                found[:, *window] = predict_scores(model, values, scene.valid, device=job.device, statistics=statistics)
+                streamed.append(None)
+                continue
+            assert self.staging is not None
+            give_back_memory()
+            evaluated = stream_scores(
+                self._run(weights, (0.0,) * classes, ()),
+                scene.cut.source,
+                self.staging / f"scores-{phase}-{len(streamed)}",
+                memory=evaluation_memory(job.memory, job.scene.values.nbytes),
+                device=job.device,
+                tell=lambda done, of: self.tell(Progress("map", done, of)),
+            )
+            statistics.add(evaluated.statistics, evaluated.pixels)
+            found[:, *window] = evaluated.on_canvas(scene.cut, scene.grid.shape)
+            streamed.append(evaluated)
+        return found, statistics, streamed
 
     def _classes(self, train: Bool[np.ndarray, "h w"]) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """What to add to each class's score, and the positions in the legend of classes without a training pixel."""
@@ -286,29 +337,6 @@ class Work:
         """The bootstrap draws the blocks of the split, so that the intervals know what was kept apart."""
         return self.job.split.protocol.get("size_px")
 
-    def _scenes(self, tested: Prediction, final: Prediction) -> list[dict[str, Any]]:
-        """Size, pixels, accuracy and areas of each of several scenes; nothing for a single one."""
-        job, split = self.job, self.job.split
-        truth = np.where(split.test, job.labels.index, 0)
-        found = []
-        for member in job.scene.members:
-            window = member.window
-            counts = {"train": split.train, "validation": split.val, "test": split.test}
-            found.append(
-                {
-                    "name": member.name,
-                    "rows": member.grid.height,
-                    "columns": member.grid.width,
-                    "crs_name": crs_name(member.grid),
-                    "pixel_size_m": pixel_metres(member.grid),
-                    "pixels_with_data": int(job.scene.valid[window].sum()),
-                    "counts": {name: int(mask[window].sum()) for name, mask in counts.items()},
-                    "test": _headline(truth[window], tested.index[window], job.labels.legend, self._block_px()),
-                    "map": _areas(final.part(member)),
-                }
-            )
-        return found
-
     def _metrics(
         self,
         tested: Prediction,
@@ -320,6 +348,7 @@ class Work:
     ) -> dict[str, Any]:
         job, split = self.job, self.job.split
         truth = np.where(split.test, job.labels.index, 0)
+        whole = job.scene.grid if job.scene.members else job.scene.ground
         compared = []
         for control in controls:
             mapped = control.pop("mapped")
@@ -330,12 +359,12 @@ class Work:
             "request": job.request(),
             "scene": {
                 "name": job.scene.name,
-                "rows": job.scene.grid.height,
-                "columns": job.scene.grid.width,
+                "rows": whole.height,
+                "columns": whole.width,
                 "bands": len(job.scene.bands),
                 "pixels_with_data": int(job.scene.valid.sum()),
-                "crs_name": crs_name(job.scene.grid),
-                "pixel_size_m": pixel_metres(job.scene.grid),
+                "crs_name": crs_name(whole),
+                "pixel_size_m": pixel_metres(whole),
                 "notes": list(job.scene.notes),
                 **job.scene.details,
             },
@@ -344,7 +373,7 @@ class Work:
                 "split": split.protocol,
                 "optimistic": split.optimistic,
                 "seed": job.seed,
-                "counts": _counts(job.labels, split),
+                "counts": pixel_counts(job.labels, split),
                 "notes": list(split.notes),
                 "leak_audit": self.audit,
                 "refit_on_all_labels": job.refit,
@@ -360,38 +389,3 @@ class Work:
             "precision": precision,
             "versions": versions(),
         }
-
-
-def _counts(labels: Labels, split: Split) -> dict[str, Any]:
-    def per_class(mask: Bool[np.ndarray, "h w"]) -> list[int]:
-        return [int(n) for n in labels.within(mask).counts]
-
-    parts = {"train": split.train, "validation": split.val, "test": split.test}
-    return {
-        **{name: int(mask.sum()) for name, mask in parts.items()},
-        "per_class": [
-            {"value": entry.value, "name": entry.name, "train": a, "validation": b, "test": c}
-            for entry, a, b, c in zip(labels.legend, *(per_class(mask) for mask in parts.values()), strict=True)
-        ],
-    }
-
-
-def _headline(
-    truth: Int[np.ndarray, "h w"], mapped: Int[np.ndarray, "h w"], legend: Sequence[LandCover], block_px: int | None
-) -> dict[str, Any]:
-    found = assess_pixels(truth, mapped, legend, block_px=block_px)
-    names = ("overall_accuracy", "average_accuracy", "kappa", "mean_iou")
-    if not found["pixels"]:
-        return dict.fromkeys((*names, "intervals"))
-    return {name: found[name] for name in names} | {
-        "intervals": found["intervals"],
-        "recall": [entry["recall"] for entry in found["per_class"]],
-    }
-
-
-def _areas(prediction: Prediction) -> dict[str, Any]:
-    counts = np.bincount(prediction.index.ravel(), minlength=len(prediction.legend) + 1)[1:]
-    return {
-        "pixels": {entry.value: int(n) for entry, n in zip(prediction.legend, counts, strict=True)},
-        "pixel_hectares": pixel_hectares(prediction.grid),
-    }

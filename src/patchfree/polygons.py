@@ -6,24 +6,26 @@ Areas touch along pixel edges, so that the polygons cover exactly the mapped pix
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from affine import Affine
-from jaxtyping import Bool, Int32
-from rasterio.features import shapes, sieve
+import rasterio
+from jaxtyping import Int
 
 from patchfree.errors import ConfigError, LabelError, MissingExtra
 from patchfree.files import replacing
 from patchfree.ground import SQUARE_METRES_A_HECTARE, pixel_hectares
-from patchfree.io import Description, find_reader
-from patchfree.io.reference import read_labels
-from patchfree.labels import Labels
+from patchfree.io import Description, Reader, find_reader
+from patchfree.io._kept import Kept
+from patchfree.io.geotiff import CACHE_BYTES, strips
+from patchfree.labels import LandCover, make_labels
+from patchfree.outlines import Classes, file_of, merge_small, outlines
 from patchfree.scene import Grid
 
 LAYER = "classes"
-MOST_SIEVES = 100  # each lets the smallest areas grow; in practice a few are enough
+BATCH = 50_000  # polygons written at a time
 
 
 def vectorize(class_map: str | Path, out: str | Path, *, min_area: str | None = None) -> Path:
@@ -57,29 +59,43 @@ def vectorize(class_map: str | Path, out: str | Path, *, min_area: str | None = 
             f"{out} is {'a folder' if out.is_dir() else 'the map itself'}; choose another name for the polygons."
         )
     pyogrio, shapely = vector_libraries(out)
-    description = find_reader(class_map, layers=2).describe()
+    reader = find_reader(class_map, layers=2)
+    description = reader.describe()
     _check_class_map(class_map, description)
     grid = description.grid
     least = 1 if min_area is None else _pixels(min_area, grid)
-    labels = read_labels(class_map, grid)
-    index = merge_small(labels.index.astype(np.int32), least)
-    geometries, classes = _outlines(shapely, index)
-    pixels = np.rint(shapely.area(geometries)).astype(np.int64)
-    geometries = shapely.transform(geometries, lambda points: placed(points, grid))
-    _write(pyogrio, out, shapely.to_wkb(geometries), classes, pixels, labels, grid)
+    with replacing(out) as new:
+        values, legend = _copied(Kept(reader) if reader.in_one_piece else reader, description, new.parent)
+        features = _Features(pyogrio, new, legend, grid)
+        values = merge_small(values, least, folder=new.parent)
+        for areas, classes, last in outlines(values):
+            pixels = np.rint(shapely.area(areas)).astype(np.int64)
+            on_map = shapely.transform(areas, lambda points: placed(points, grid))
+            features.add(shapely.to_wkb(on_map), classes, pixels, last=last)
     return out
 
 
-def merge_small(index: Int32[np.ndarray, "h w"], least: int) -> Int32[np.ndarray, "h w"]:
-    """Classes with every area of fewer than `least` pixels merged into its largest neighbour; 0 stays as it is."""
-    mapped: Bool[np.ndarray, "h w"] = index > 0
-    for _ in range(MOST_SIEVES if least > 1 else 0):
-        # One pass leaves a small area alone if all of its neighbours are small too; merged, they may reach the size.
-        merged = np.where(mapped, sieve(index, least, mask=mapped, connectivity=4), 0).astype(np.int32)
-        if np.array_equal(merged, index):
-            break
-        index = merged
-    return index
+def _copied(reader: Reader, description: Description, folder: Path) -> tuple[Classes, tuple[LandCover, ...]]:
+    """The class values in a plain file, 0 where there is no data, and the classes that occur."""
+    grid, found = description.grid, np.zeros(0, np.int64)
+    copy = file_of(folder / "values", grid.shape, np.uint8 if description.dtype in (bool, np.uint8) else np.uint16)
+    nodata = (description.nodata or (None,))[0]
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+        for window in strips(grid):
+            values = reader.read(window)[0].astype(np.int64)
+            empty = reader.outside(window)
+            if empty is not None:
+                values[empty] = 0
+            if nodata is not None and not np.isnan(nodata):
+                values[values == nodata] = 0
+            found = np.union1d(found, values)
+            copy[window] = values  # class values that do not fit are refused below
+    if not found.any():
+        raise LabelError(
+            f"{reader.path} holds no class: all pixels are 0 or without data. Check that it is the class map."
+        )
+    names = {entry.value: entry.name for entry in description.classes if entry.name}
+    return copy, make_labels(found[None], names=names, source=reader.path.name).legend
 
 
 def vector_libraries(out: Path) -> tuple[Any, Any]:
@@ -131,13 +147,6 @@ def _pixels(text: str, grid: Grid) -> int:
     return int(np.ceil(round(value, 6)))
 
 
-def _outlines(shapely: Any, index: Int32[np.ndarray, "h w"]) -> tuple[Any, np.ndarray]:  # noqa: ANN401
-    """Polygons in pixel coordinates (column, row), and the class number of each."""
-    found = list(shapes(index, mask=index > 0, connectivity=4, transform=Affine.identity()))
-    geometries = [shapely.Polygon(shape["coordinates"][0], shape["coordinates"][1:]) for shape, _ in found]
-    return np.array(geometries, object), np.array([int(value) for _, value in found])
-
-
 def placed(points: np.ndarray, grid: Grid) -> np.ndarray:
     """Pixel coordinates on the map."""
     a, b, c, d, e, f = grid.transform or (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
@@ -145,33 +154,48 @@ def placed(points: np.ndarray, grid: Grid) -> np.ndarray:
     return np.column_stack([a * cols + b * rows + c, d * cols + e * rows + f])
 
 
-def _write(
-    pyogrio: Any,  # noqa: ANN401 - loaded on use
-    out: Path,
-    geometries: np.ndarray,
-    classes: np.ndarray,
-    pixels: np.ndarray,
-    labels: Labels,
-    grid: Grid,
-) -> None:
-    names = np.array(["", *(entry.name for entry in labels.legend)], object)
-    values = np.array([0, *labels.values], np.int32)
-    columns = {"class": values[classes], "name": names[classes], "pixels": pixels}
-    hectares = pixel_hectares(grid)
-    if hectares is not None:
-        columns["area_ha"] = pixels * hectares
-    with replacing(out) as new, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "'crs' was not provided")  # a map without position has none
-        try:
-            pyogrio.raw.write(
-                new,
-                geometries,
-                list(columns.values()),
-                list(columns),
-                layer=LAYER,
-                driver="GPKG",
-                geometry_type="Polygon",
-                crs=grid.crs,
-            )
-        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError) as error:
-            raise OSError(str(error)) from error
+class _Features:
+    """The layer of a GeoPackage, written as polygons come, many at a time."""
+
+    def __init__(self, pyogrio: Any, path: Path, legend: Sequence[LandCover], grid: Grid) -> None:  # noqa: ANN401
+        self.pyogrio, self.path, self.grid = pyogrio, path, grid
+        self.names = {entry.value: entry.name for entry in legend}
+        self.hectares = pixel_hectares(grid)
+        self.batch: list[tuple[np.ndarray, ...]] = []
+
+    def add(
+        self,
+        geometries: np.ndarray,
+        classes: Int[np.ndarray, " n"],
+        pixels: Int[np.ndarray, " n"],
+        *,
+        last: bool = False,
+    ) -> None:
+        """Polygons as WKB, with the class value and the pixels of each."""
+        self.batch.append((geometries, classes, pixels))
+        if last or sum(len(part[0]) for part in self.batch) >= BATCH:
+            self._write(*(np.concatenate(column) for column in zip(*self.batch, strict=True)))
+            self.batch = []
+
+    def _write(self, geometries: np.ndarray, classes: np.ndarray, pixels: np.ndarray) -> None:
+        names = np.array([self.names[value] for value in classes.tolist()], object)
+        columns = {"class": classes.astype(np.int32), "name": names, "pixels": pixels}
+        if self.hectares is not None:
+            columns["area_ha"] = pixels * self.hectares
+        errors = self.pyogrio.errors
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "'crs' was not provided")  # a map without position has none
+            try:
+                self.pyogrio.raw.write(
+                    self.path,
+                    geometries,
+                    list(columns.values()),
+                    list(columns),
+                    layer=LAYER,
+                    driver="GPKG",
+                    geometry_type="Polygon",
+                    crs=self.grid.crs,
+                    append=self.path.exists(),
+                )
+            except (errors.DataSourceError, errors.DataLayerError, errors.FeatureError) as error:
+                raise OSError(str(error)) from error

@@ -158,7 +158,6 @@ def predict_scores(
     *,
     device: torch.device,
     statistics: Statistics = OF_THE_SCENE,
-    windows: Sequence[Window] | None = None,
 ) -> Float32[np.ndarray, "k h w"]:
     """Class scores of every pixel, in float32 whatever the training's precision was.
 
@@ -168,17 +167,10 @@ def predict_scores(
         valid: where there is data.
         device: where to compute.
         statistics: where the network's whole-scene statistics come from.
-        windows: where each of several scenes lies on the canvas, if it holds more than one; the rest gets scores of 0.
 
     Raises:
         SceneError: the scores are not finite.
     """
-    if windows is not None and len(windows) > 1:
-        found = np.zeros((model.classes, *valid.shape), np.float32)
-        for window in windows:
-            part = np.ascontiguousarray(values[:, *window])
-            found[:, *window] = predict_scores(model, part, valid[window], device=device, statistics=statistics)
-        return found
     x = torch.from_numpy(values)[None].to(device).contiguous(memory_format=torch.channels_last)
     mask = None if valid.all() else torch.from_numpy(valid)[None].to(device)
     model.eval()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import rc_context
 
@@ -43,6 +44,7 @@ class Evidence:
         metrics: what was measured.
         log: the training log.
         beside: metrics of runs of the same scene under other protocols.
+        whole: of a scene that does not fit into memory every n-th pixel, its map there, and n.
     """
 
     scene: Scene
@@ -53,23 +55,26 @@ class Evidence:
     metrics: dict[str, Any]
     log: Sequence[dict[str, Any]]
     beside: tuple[dict[str, Any], ...] = ()
+    whole: tuple[Scene, Int[np.ndarray, "h w"], int] | None = None
 
     @cached_property
     def pictures(self) -> dict[str, tuple[str, str, bytes]]:
         """Title, caption and PNG of each picture, by name."""
-        valid, test_map = self.scene.valid, self.tested.index
+        test_map = self.tested.index
+        scene, mapped, step = self.whole or (self.scene, self.prediction.index, 1)
+        every = f", one pixel in {step} by {step}" if step > 1 else ""
         truth = np.where(self.split.test, self.labels.index, 0)
-        false_colour, bands = figures.false_colour(self.scene)
+        false_colour, bands = figures.false_colour(scene)
         test = self.metrics["test"]
         wrong = 1 - test["overall_accuracy"] if test["pixels"] else None
         legend = self.labels.legend
         refit = self.metrics["protocol"]["refit_on_all_labels"]
         found: dict[str, tuple[str, str, figures.Picture]] = {
-            "scene": ("Scene", f"False colour ({bands})", false_colour),
+            "scene": ("Scene", f"False colour ({bands}{every})", false_colour),
             "map": (
                 "Map",
                 "Class of every pixel" + (", trained on all labels after the test" if refit else ""),
-                figures.class_picture(self.prediction.index, legend, (255, 255, 255)),
+                figures.class_picture(mapped, legend, (255, 255, 255)),
             ),
             "labels": (
                 "Reference labels",
@@ -93,9 +98,13 @@ class Evidence:
             ),
         }
         return {
-            name: (title, text, figures.png(figures.mask_picture(picture, valid)))
+            name: (title, text, figures.png(figures.mask_picture(picture, self.shown(name).valid)))
             for name, (title, text, picture) in found.items()
         }
+
+    def shown(self, picture: str) -> Scene:
+        """What a picture shows: the scene, or the part of it that trained."""
+        return self.whole[0] if self.whole and picture in ("scene", "map") else self.scene
 
     @cached_property
     def charts(self) -> dict[str, Any]:
@@ -117,16 +126,23 @@ class Evidence:
 
 def write_report(path: Path, evidence: Evidence) -> Path:
     """Write the report; returns its path."""
+    scene = evidence.scene
+    size = pixel_metres(scene.ground) or scene.ground.pixel_size or (1.0, 1.0)
+    alone = Grid(1, 1) if scene.members else scene.ground  # several scenes have no place in common
+    grids = {name: evidence.shown(name).grid for name in evidence.pictures}
+    aspects = {name: f"{grid.width * size[1]:g} / {grid.height * size[0]:g}" for name, grid in grids.items()}
     html = page(
         "report.html.j2",
-        evidence.scene.grid,
+        alone,
+        aspect=aspects["scene"],
+        aspects=aspects,
         m=evidence.metrics,
-        scene=evidence.scene,
+        scene=scene,
         legend=evidence.labels.legend,
         mapped=evidence.metrics["map"]["pixels"],
         pictures={n: (title, text, data_uri("png", data)) for n, (title, text, data) in evidence.pictures.items()},
         charts={name: data_uri("svg+xml", figures.svg(chart).encode()) for name, chart in evidence.charts.items()},
-        hectares=pixel_hectares(evidence.scene.grid),
+        hectares=pixel_hectares(alone),
         protocol=describe_protocol(evidence.metrics["protocol"]),
         leaks=[*describe_leaks(evidence.metrics["protocol"]), *describe_few(evidence.metrics["test"])],
         verdicts=[describe_control(evidence.metrics, control) for control in evidence.metrics["controls"]],
@@ -156,7 +172,7 @@ def page(template: str, grid: Grid, **shown: Any) -> str:  # noqa: ANN401 - what
     size = pixel_metres(grid) or grid.pixel_size or (1.0, 1.0)
     aspect = f"{grid.width * size[1]:g} / {grid.height * size[0]:g}"
     lies = {"aspect": aspect, "place": describe_place(grid), "bar": scale_bar(grid)}
-    return environment.get_template(template).render(**lies, **shown)
+    return environment.get_template(template).render(lies | shown)
 
 
 def write_figures(folder: Path, evidence: Evidence) -> None:

@@ -17,10 +17,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from patchfree.errors import BandMismatch, SceneError
-from patchfree.windows import Window
+from patchfree.windows import Window, shifted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import xarray
 
@@ -153,6 +153,23 @@ def describe_matching(have: Bands, wanted: Bands) -> str:
 
 
 @dataclass(frozen=True, eq=False)
+class Cut:
+    """Which parts of a scene that stays on disk lie on a canvas (`patchfree.stream.crops`).
+
+    Attributes:
+        source: the whole scene, a `SceneSource`.
+        grid: of the whole scene.
+        places: where each part lies on the canvas, and where in the scene.
+        groups: of parts that a network sees at a time, on the canvas.
+    """
+
+    source: Any
+    grid: Grid
+    places: tuple[tuple[Window, Window], ...]
+    groups: tuple[Window, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Member:
     """One of several scenes that lie on one canvas (`patchfree.series`).
 
@@ -160,11 +177,13 @@ class Member:
         name: of its own among them; also that of its folder in a run.
         window: where it lies on the canvas.
         grid: its own rows, columns and map position.
+        cut: of which parts it consists, if it is not there as a whole; places are counted from the window's corner.
     """
 
     name: str
     window: Window
     grid: Grid
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +200,7 @@ class Scene:
         notes: what was assumed, dropped or masked while reading, one sentence each.
         details: format, data type, nodata, scale: what the file says of itself.
         members: the scenes that lie on this canvas, if it is one; a network sees each of them by itself.
+        cut: of which parts of a scene on disk this canvas consists, if it is one; a network sees them together.
     """
 
     name: str
@@ -191,6 +211,7 @@ class Scene:
     notes: tuple[str, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
     members: tuple[Member, ...] = ()
+    cut: Cut | None = None
 
     def __repr__(self) -> str:
         h, w = self.grid.shape
@@ -208,7 +229,7 @@ class Scene:
 
     @property
     def windows(self) -> tuple[Window, ...]:
-        """What a network sees at a time: the whole scene, or each of several scenes on one canvas."""
+        """Where each of several scenes lies on the canvas; the whole of it for one scene."""
         whole = (slice(0, self.grid.height), slice(0, self.grid.width))
         return tuple(member.window for member in self.members) or (whole,)
 
@@ -216,8 +237,33 @@ class Scene:
     def scenes(self) -> tuple[Scene, ...]:
         """The scenes on this canvas, each on its own grid; the scene itself if it is one."""
         return tuple(
-            Scene(m.name, self.values[:, *m.window], self.valid[m.window], self.bands, m.grid) for m in self.members
+            Scene(m.name, self.values[:, *m.window], self.valid[m.window], self.bands, m.grid, cut=m.cut)
+            for m in self.members
         ) or (self,)
+
+    @property
+    def passes(self) -> tuple[Window, ...]:
+        """What a network sees at a time: each scene, or each group of parts of a scene."""
+        return self._on_canvas(lambda scene: scene.cut.groups if scene.cut else scene.windows)
+
+    @property
+    def ground(self) -> Grid:
+        """A grid with the size of this scene's pixels on the ground: that of the (first) whole scene on the canvas."""
+        first = self.scenes[0]
+        return first.grid if first.cut is None else first.cut.grid
+
+    @property
+    def patches(self) -> tuple[Window, ...]:
+        """Parts of the canvas within which pixels are neighbours as on the ground."""
+        return self._on_canvas(lambda scene: [part for part, _ in scene.cut.places] if scene.cut else scene.windows)
+
+    def _on_canvas(self, parts: Callable[[Scene], Sequence[Window]]) -> tuple[Window, ...]:
+        """Parts of each scene, which count from its own corner, where they lie on the canvas."""
+        return tuple(
+            shifted(part, window)
+            for scene, window in zip(self.scenes, self.windows, strict=True)
+            for part in parts(scene)
+        )
 
     def select(self, positions: Sequence[int]) -> Scene:
         """The scene with only the bands at these zero-based positions, in this order."""
@@ -251,6 +297,9 @@ class Scene:
             digest.update(np.ascontiguousarray(part).data)
         for member in self.members:
             digest.update(repr((member.name, member.window)).encode())
+        for cut in (scene.cut for scene in self.scenes):
+            if cut is not None:
+                digest.update(repr((cut.source.signature(), cut.places)).encode())
         return digest.hexdigest()
 
     def to_xarray(self) -> xarray.DataArray:

@@ -128,7 +128,7 @@ def join_scenes(scenes: Sequence[Scene]) -> Scene:
         for i, position in enumerate(scene.bands.positions_of(bands)):  # band by band: no copy of the scene
             values[i][window] = scene.values[position]
         valid[window] = scene.valid
-        members.append(Member(name, window, scene.grid))
+        members.append(Member(name, window, scene.grid, scene.cut))
     notes = [f"{name}: {note}" for scene, name in zip(scenes, names, strict=True) for note in scene.notes]
     if dropped:
         notes.insert(0, f"{dropped} bands that one of the scenes lacks were dropped from all.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -88,6 +89,7 @@ def facts(found: dict[str, Any]) -> None:
     size, metres = found["pixel_size"], found["pixel_size_m"]
     units = found["crs_units"]
     about = "" if metres is None or units == "m" else f", about {metres[1]:.3g} x {metres[0]:.3g} m"
+    about += _turned(found["transform"])
     rows = {
         "format": f"{found['format']}, {found['dtype']}"
         + (f", variable {found['variable']}" if found.get("variable") else ""),
@@ -99,7 +101,8 @@ def facts(found: dict[str, Any]) -> None:
         "pixel size": "unknown" if size is None else f"{size[1]:g} x {size[0]:g} {units}{about}",
         "pixels with data": f"{found['pixels_with_data']:,} of {found['pixels']:,}",
         "nodata": each(found.get("nodata"), "none stated"),
-        "scale": each(found.get("scale"), "1"),
+        "scale": each(found.get("scale"), "1")
+        + ("" if found.get("offset") is None else f", offset {each(found['offset'], '0')}"),
         "values used": f"{found['value_min']:.6g} to {found['value_max']:.6g}, mean {found['value_mean']:.6g}",
         "in memory": f"{found['memory_bytes'] / 1e6:,.1f} MB",
     } | {f"map: {key.replace('_', ' ')}": text for key, text in found.get("origin", {}).items()}
@@ -111,6 +114,13 @@ def facts(found: dict[str, Any]) -> None:
     _console().print(table)
     for note in found["notes"]:
         line(f"  - {note}")
+
+
+def _turned(transform: Sequence[float] | None) -> str:
+    """How far the rows of a grid are turned from the east, counterclockwise, for those that are."""
+    if transform is None or transform[1] == transform[3] == 0:
+        return ""
+    return f", turned by {math.degrees(math.atan2(transform[3], transform[0])):.4g} degrees"
 
 
 def accuracy(found: dict[str, Any]) -> None:
@@ -190,6 +200,15 @@ def _design(design: dict[str, Any]) -> None:
     line(f"\nWhole map, {design['method']}; ± is half a 95 % interval:")
     _console().print(table)
     line(f"Overall accuracy: {pair(design['overall_accuracy'])} %")
+
+
+def mapped(note: str, written: dict[str, Path | None]) -> None:
+    """Which files a map came to, and how its bands were matched with the run's, if there is something to say."""
+    if note:
+        line(note)
+    for title, file in written.items():
+        if file:
+            line(f"{title}: {file}")
 
 
 def summary(run: Run) -> None:

@@ -60,6 +60,7 @@ def random_split(
     *,
     per_class: int | None = None,
     fraction: float | None = None,
+    most: float | None = None,
     seed: int = 0,
     validation: float = VALIDATION_SHARE,
 ) -> Split:
@@ -69,6 +70,8 @@ def random_split(
         labels: reference labels.
         per_class: training pixels of each class, validation included; or
         fraction: share of each class to train on, at least 3 pixels, and at most all but one.
+        most: with `per_class`: largest share of a class to train on; a class too small for `per_class` gives that share
+            of its pixels, at least one. None refuses such a class.
         seed: repeats the draw.
         validation: share of the training pixels set aside for validation.
 
@@ -85,7 +88,9 @@ def random_split(
     check_validation(validation)
     check_classes(labels)
     counts = labels.counts
-    if per_class is not None and (counts <= per_class).any():
+    if most is not None and not 0 < most < 1:
+        raise ConfigError(f"Got most={most:g}; need a share between 0 and 1, such as 0.5.")
+    if per_class is not None and most is None and (counts <= per_class).any():
         small = ", ".join(
             f"{entry.value} '{entry.name}' has {n}"
             for entry, n in zip(labels.legend, counts, strict=True)
@@ -101,6 +106,7 @@ def random_split(
     for number, count in enumerate(counts, 1):
         pixels = rng.permutation(np.flatnonzero(labels.index == number))
         size = per_class if per_class is not None else min(max(3, round((fraction or 0) * count)), int(count) - 1)
+        size = size if most is None else min(size, max(1, int(most * count)))
         held = _held(size, validation)
         val.flat[pixels[:held]] = True
         train.flat[pixels[held:size]] = True

@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from rasterio.windows import Window
 
 from patchfree.blocks import block_split
 from patchfree.errors import ConfigError, LabelError, RunError, SceneError, SplitError
 from patchfree.files import exclusive, write_json
+from patchfree.ground import pixel_hectares
+from patchfree.io.gdal import open_raster
 from patchfree.io.geotiff import write_class_map
 from patchfree.job import Job, Result, Work
 from patchfree.labels import Labels, LandCover
+from patchfree.models import MODELS
 from patchfree.progress import Progress
 from patchfree.ranks import together
 from patchfree.recipes import Recipe, get_recipe
@@ -25,6 +31,11 @@ from patchfree.series import scenes_of
 from patchfree.split import Split
 from patchfree.stac import stac_item
 from patchfree.staging import abandon, finished_run, publish, stage
+from patchfree.stream.budget import evaluation_memory, installed_memory, training_bytes, windows_at_once
+from patchfree.stream.crops import thumbnail
+from patchfree.stream.mapping import MapFiles, map_scene
+from patchfree.stream.scores import Streamed
+from patchfree.windows import window_shape
 
 SPLIT_LEGEND = (
     LandCover(1, "training", (0, 114, 178)),
@@ -64,6 +75,7 @@ def train(
     seed: int = 0,
     controls: Sequence[str] = ("svm",),
     refit: bool = False,
+    memory: int | None = None,
     out: str | Path | None = None,
     outputs: Outputs | None = None,
     device: str = "auto",
@@ -83,6 +95,8 @@ def train(
         seed: of the default split, the weights and the sampling.
         controls: simple classifiers to put beside it: "svm", "rf".
         refit: after the test, train once more on all labels, for the map.
+        memory: bytes that the training may add to the program; None for half of the machine's. Where it is short, feature maps
+            are computed anew for the gradient: the same numbers in less memory and more time.
         out: folder to write; None keeps everything in memory. An interrupted run in it is resumed.
         outputs: what else to write, and whether to replace another run.
         device: auto, cpu, cuda or cuda:N.
@@ -114,11 +128,44 @@ def train(
     _check_training_classes(labels, split)
     folder, outputs = None if out is None else Path(out), outputs or Outputs()
     with together(device) as (ranks, where):
-        job = Job(scene, labels, split, recipe, seed, tuple(controls), refit, where, ranks)
+        budget, recompute = _memory_plan(scene, len(labels.legend), recipe, where, memory)
+        job = Job(scene, labels, split, recipe, seed, tuple(controls), refit, where, ranks, budget, recompute)
         _check_ranks(job)
+        if folder is None and any(each.cut for each in scene.scenes):
+            raise ConfigError(f"{scene.name} does not fit into memory, so its map needs a place on disk: give `out`.")
         if not ranks.first:
             return _follow(job)
         return ranks.same(_lead(job, folder, outputs, progress or (lambda _: None)))
+
+
+def _memory_plan(
+    scene: Scene, classes: int, recipe: Recipe, device: torch.device, memory: int | None
+) -> tuple[int, bool]:
+    """The memory that the training may take, and whether it must compute feature maps anew to keep within it.
+
+    Raises:
+        ConfigError: it is not enough.
+    """
+    with torch.device("meta"):
+        model = MODELS[recipe.model](bands=len(scene.bands), classes=classes)
+    budget = installed_memory() if memory is None else memory
+    here = budget
+    if device.type == "cuda":
+        here = min(budget, torch.cuda.get_device_properties(device).total_memory)
+    sizes = [window_shape(window) for window in scene.passes]
+    for cut in filter(None, (each.cut for each in scene.scenes)):
+        windows_at_once(
+            model, evaluation_memory(budget, scene.values.nbytes), 1, kept=cut.source.kept_bytes
+        )  # refuse before the training
+    if training_bytes(model, sizes, recompute=False) <= here:
+        return budget, False
+    least = training_bytes(model, sizes, recompute=True)
+    if memory is not None and least > memory:
+        raise ConfigError(
+            f"Got memory={memory:,} bytes; training on {scene.name} takes at least {least:,}. Give more, or let `patchfree train` read "
+            "the scene from disk: it takes the neighbourhoods of the labels."
+        )
+    return budget, True
 
 
 def _lead(job: Job, folder: Path | None, outputs: Outputs, tell: Callable[[Progress], None]) -> Run:
@@ -155,7 +202,7 @@ def _follow(job: Job) -> Run:
 
 def _check_ranks(job: Job) -> None:
     """Refuse processes that have nothing to do, or that read something else than the first one."""
-    count, scenes = job.ranks.count, len(job.scene.windows)
+    count, scenes = job.ranks.count, len(job.scene.passes)
     if count > scenes:
         raise ConfigError(
             f"torchrun started {count} processes to share {scenes} scene{'s' if scenes > 1 else ''}. A scene is never cut up: start at most "
@@ -227,12 +274,23 @@ def _complete(run: Run, folder: Path, job: Job, outputs: Outputs) -> None:
     asked = [name for name, value in wanted.items() if value]
     for scene, place in zip(job.scene.scenes, _folders(folder, job), strict=True):
         missing = [name for name in asked if not (place / f"{name}.tif").is_file()]
-        if missing:
+        if missing and scene.cut is not None:
+            map_scene(run, scene.cut.source, _map_files(place, outputs), memory=job.memory, device=job.device.type)
+        elif missing:
             prediction = run.predict(scene, device=job.device.type)
             for name in missing:
                 getattr(prediction, f"save_{name}")(place / f"{name}.tif")
     if asked:
         _write_item(folder, run, job)
+
+
+def _map_files(place: Path, outputs: Outputs) -> MapFiles:
+    """The rasters of a scene that stays on disk."""
+    return MapFiles(
+        place / "map.tif",
+        place / "probabilities.tif" if outputs.probabilities else None,
+        place / "uncertainty.tif" if outputs.uncertainty else None,
+    )
 
 
 def _folders(folder: Path, job: Job) -> list[Path]:
@@ -254,7 +312,12 @@ def _write(staging: Path, job: Job, result: Result, outputs: Outputs, tell: Call
     codes = job.split.codes()
     codes[(job.labels.index > 0) & (codes == 0)] = 4
     parts = [prediction.part(member) for member in job.scene.members] or [prediction]
-    for part, window, place in zip(parts, job.scene.windows, _folders(staging, job), strict=True):
+    for number, (part, window, place) in enumerate(zip(parts, job.scene.windows, _folders(staging, job), strict=True)):
+        streamed, scene = result.streamed[number], job.scene.scenes[number]
+        if streamed is not None:
+            areas = _write_streamed(place, streamed, run, scene, codes[window], outputs)
+            (run.metrics["scenes"][number] if job.scene.members else run.metrics)["map"] = areas
+            continue
         part.save_map(place / "map.tif")
         write_class_map(place / "split.tif", codes[window], SPLIT_LEGEND, part.grid)
         if outputs.probabilities:
@@ -270,6 +333,7 @@ def _write(staging: Path, job: Job, result: Result, outputs: Outputs, tell: Call
         metrics=run.metrics,
         log=result.log,
         beside=tuple(other.metrics for other in outputs.beside),
+        whole=_thumbnail(staging / "map.tif", run, job.scene),
     )
     if outputs.figures:
         write_figures(staging / "figures", evidence)
@@ -279,8 +343,40 @@ def _write(staging: Path, job: Job, result: Result, outputs: Outputs, tell: Call
     tell(Progress("report", 1, 1))
 
 
+def _write_streamed(
+    place: Path, streamed: Streamed, run: Run, scene: Scene, codes: UInt8[np.ndarray, "h w"], outputs: Outputs
+) -> dict[str, Any]:
+    """The rasters of a scene that stays on disk; returns the areas of its classes."""
+    assert scene.cut is not None
+    place.mkdir(parents=True, exist_ok=True)
+    counts = streamed.write(run, _map_files(place, outputs))
+    whole = np.zeros(scene.ground.shape, np.uint8)
+    for part, window in scene.cut.places:
+        whole[window] = codes[part]
+    write_class_map(place / "split.tif", whole, SPLIT_LEGEND, scene.ground)
+    streamed.remove()
+    return {
+        "pixels": {entry.value: int(n) for entry, n in zip(run.legend, counts, strict=True)},
+        "pixel_hectares": pixel_hectares(scene.ground),
+    }
+
+
+def _thumbnail(path: Path, run: Run, scene: Scene) -> tuple[Scene, Int64[np.ndarray, "h w"], int] | None:
+    """A scene that stays on disk and its map, small enough to be looked at; None for others."""
+    if scene.cut is None:
+        return None
+    small, step = thumbnail(scene.cut.source, run.bands)
+    with open_raster(path) as mapped:
+        rows = [
+            mapped.read(1, window=Window(0, row, mapped.width, 1))[0, ::step] for row in range(0, mapped.height, step)
+        ]
+    number = {entry.value: i for i, entry in enumerate(run.legend, 1)}
+    table = np.array([number.get(value, 0) for value in range(max(number) + 1)], np.int64)
+    return small, table[np.stack(rows)], step
+
+
 def _write_item(folder: Path, run: Run, job: Job) -> None:
     places = {str(place.relative_to(folder)): place for place in _folders(folder, job)}
-    grids = dict(zip(places, (scene.grid for scene in job.scene.scenes), strict=True))
+    grids = dict(zip(places, (scene.ground for scene in job.scene.scenes), strict=True))
     files = [str(path.relative_to(folder)) for path in folder.rglob("*.tif")]
     write_json(folder / "item.json", stac_item(run, grids, files))

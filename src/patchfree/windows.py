@@ -53,6 +53,20 @@ def inside(core: Window, window: Window, *, stride: int = 1) -> Window:
     return rows, cols
 
 
+def window_shape(window: Window) -> tuple[int, int]:
+    """Rows and columns of a window."""
+    rows, cols = window
+    return rows.stop - rows.start, cols.stop - cols.start
+
+
+def shifted(place: Window, window: Window) -> Window:
+    """A place in a window, on the raster that the window lies on."""
+    rows, cols = (
+        slice(part.start + around.start, part.stop + around.start) for part, around in zip(place, window, strict=True)
+    )
+    return rows, cols
+
+
 def at_stride(window: Window, stride: int) -> Window:
     """The window in pixels of a map of this stride."""
     rows, cols = (slice(part.start // stride, -(-part.stop // stride)) for part in window)

@@ -110,6 +110,12 @@ def test_the_machine_has_some_memory_to_spare():
     assert 10**6 < free_memory() < 10**15
 
 
+def test_a_gpu_is_asked_for_its_own_memory(monkeypatch):
+    asked = {"cuda:1": (6 * 10**9, 8 * 10**9)}
+    monkeypatch.setattr("patchfree.stream.budget.torch.cuda.mem_get_info", asked.__getitem__)
+    assert free_memory("cuda:1") == 3 * 10**9
+
+
 def test_a_machine_that_does_not_tell_is_taken_to_have_2_gb(monkeypatch):
     def unknown(name):
         raise ValueError(name)

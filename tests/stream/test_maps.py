@@ -1,5 +1,7 @@
 """A map in a file is an array: what is written into a window is read from any other."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -88,14 +90,20 @@ def test_a_file_that_cannot_be_made_is_told_with_its_size(tmp_path):
         file.create()
 
 
-def test_a_part_of_a_write_is_followed_by_the_rest(file, monkeypatch):
-    import os
+def test_threads_write_and_read_at_the_same_time(tmp_path):
+    file, values = MapFile(tmp_path / "a.map", (64, 96, 5), "float32"), random((64, 96, 5))
+    file.create()
 
-    real = os.pwrite
-    monkeypatch.setattr("patchfree.stream.maps.os.pwrite", lambda n, data, at: real(n, data[:5], at))
-    window = slice(0, 11), slice(0, 17)
-    file.write(window, random())
-    np.testing.assert_array_equal(file.read(window), random())
+    def copied(window):
+        for _ in range(20):
+            file.write(window, values[window])
+            yield np.array_equal(file.read(window), values[window])
+
+    with ThreadPoolExecutor(8) as pool:
+        right = list(pool.map(lambda window: all(copied(window)), cover((64, 96), 8)))
+    assert len(right) == 96
+    assert all(right)
+    np.testing.assert_array_equal(file.read((slice(0, 64), slice(0, 96))), values)
 
 
 def test_it_is_deleted_once_and_not_missed_twice(file):

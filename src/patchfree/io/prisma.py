@@ -77,7 +77,7 @@ class Prisma(Reader):
             if overlap:
                 notes.append(
                     f"VNIR and SWIR overlap: {len(overlap)} VNIR bands from {swir.wavelengths[0]:.0f} nm on are flagged bad "
-                    "in favour of SWIR; --keep-bad-bands keeps them."
+                    "in favour of SWIR; open_scene(..., keep_bad_bands=True) keeps them."
                 )
             return Description(
                 format="PRISMA L2D",

@@ -13,6 +13,7 @@ from patchfree.errors import LabelError, SceneError
 from patchfree.io import Description, read_raster
 from patchfree.io.mosaic import is_mosaic
 from patchfree.io.points import read_points
+from patchfree.io.roi import is_roi, read_roi
 from patchfree.io.vector import SUFFIXES, read_vector
 from patchfree.labels import Labels, make_labels
 from patchfree.scene import Grid, Scene
@@ -32,7 +33,8 @@ def read_labels(
 
     Args:
         path: a class raster (any format that scenes have, PNG and BMP too), polygons or points (GeoPackage,
-            GeoJSON, Shapefile), or a CSV of points (row,col,class or x,y,class or lon,lat,class).
+            GeoJSON, Shapefile), a CSV of points (row,col,class or x,y,class or lon,lat,class), or regions of interest as
+            ENVI exports them to text.
         scene: the scene, or its grid.
         class_field: attribute of a vector file that holds the class.
         layer: layer of a vector file that has several.
@@ -55,6 +57,9 @@ def read_labels(
     if file.suffix.lower() == ".csv" and file.exists() and not is_mosaic(file):
         points, names, notes = read_points(file, grid)
         return _named(make_labels(points, names=names, unlabelled=unlabelled, notes=notes, source=file.name), names)
+    if is_roi(file):
+        regions, names = read_roi(file, grid)
+        return make_labels(regions, names=names, unlabelled=unlabelled, source=file.name)
     return _from_raster(path, grid, unlabelled=unlabelled, label_scale=label_scale, axes=axes)
 
 

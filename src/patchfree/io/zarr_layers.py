@@ -16,6 +16,7 @@ from jaxtyping import Float32
 
 from patchfree.errors import MissingExtra
 from patchfree.files import replacing
+from patchfree.ground import crs_units
 from patchfree.io._reader import Window
 from patchfree.io.geotiff import TILE
 from patchfree.labels import LandCover
@@ -125,16 +126,14 @@ def _axes(grid: Grid) -> tuple[dict[str, str], dict[str, str]]:
     """What the coordinates x and y are, in the words of CF."""
     if grid.crs is None:
         return {"axis": "X"}, {"axis": "Y"}
-    from rasterio.crs import CRS
-
-    crs = CRS.from_wkt(grid.crs)
-    if crs.is_geographic:
+    units = crs_units(grid)
+    if units == "degrees":
         return (
             {"axis": "X", "standard_name": "longitude", "units": "degrees_east"},
             {"axis": "Y", "standard_name": "latitude", "units": "degrees_north"},
         )
-    units = {"units": "m"} if crs.is_projected and crs.linear_units_factor[1] == 1 else {}
+    stated = {"units": units} if units == "m" else {}
     return (
-        {"axis": "X", "standard_name": "projection_x_coordinate", **units},
-        {"axis": "Y", "standard_name": "projection_y_coordinate", **units},
+        {"axis": "X", "standard_name": "projection_x_coordinate", **stated},
+        {"axis": "Y", "standard_name": "projection_y_coordinate", **stated},
     )

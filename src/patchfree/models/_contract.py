@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from patchfree.models._statistics import OF_THE_SCENE, Statistics
 
@@ -76,6 +77,8 @@ class SceneModel(nn.Module, ABC):
         context: halo in pixels with which a window gives the scene's answer; None: only the whole scene does.
         reach: farthest pixel, in pixels, that the convolution kernels connect to an output pixel.
         stride: of its coarsest map; windows of a larger scene start at multiples of it.
+        recompute: keep only what the stages give, and compute what lies between anew for the gradient: less memory, the same
+            numbers, a longer step (Chen et al., "Training deep nets with sublinear memory cost", arXiv:1604.06174, 2016).
     """
 
     context: ClassVar[int | None]
@@ -86,6 +89,7 @@ class SceneModel(nn.Module, ABC):
         super().__init__()
         self.bands = bands
         self.classes = classes
+        self.recompute = False
 
     @abstractmethod
     def stages(self) -> tuple[Stage, ...]:
@@ -108,5 +112,9 @@ class SceneModel(nn.Module, ABC):
             raise ValueError(f"Got {x.shape[1]} bands, but this network was built for {self.bands}.")
         maps, masks = {"scene": x}, Masks(valid, x.dtype)
         for stage in self.stages():
-            maps |= stage.run(maps, masks, statistics)
+            if self.recompute and torch.is_grad_enabled():
+                read = {name: maps[name] for name in stage.reads}
+                maps |= checkpoint(stage.run, read, masks, statistics, use_reentrant=False)
+            else:
+                maps |= stage.run(maps, masks, statistics)
         return maps["scores"]

@@ -130,6 +130,13 @@ class Recording(Statistics):
         self._keep(key, x, valid, mean[0], variance[0])
         return mean, variance
 
+    def add(self, values: Mapping[str, Tensor], count: int) -> None:
+        """Statistics of a scene with so many pixels, as they were gathered elsewhere."""
+        for name, mean in values.items():
+            key, _, kind = name.rpartition(".")
+            if kind == "mean":
+                self._found.setdefault(key, []).append((count, mean, values.get(f"{key}.variance")))
+
     def _keep(
         self, key: str, x: Tensor, valid: Tensor | None, mean: Float[Tensor, " n"], variance: Float[Tensor, " n"] | None
     ) -> None:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+
+import torch
 
 from patchfree.errors import ConfigError
 from patchfree.models import SceneModel
 
 FIXED_BYTES = 250_000_000  # libraries, work space of the convolutions, GDAL's cache; measured (docs/benchmarks.md)
+TRAINING_FIXED_BYTES = 450_000_000  # with the weights, their gradients and the optimiser's state
+TRAINED_COPIES, RECOMPUTED_COPIES = 4.0, 3.0
+"""Feature maps that are kept for the gradient, for each that a stage of the network gives."""
+SHUFFLED = 1.2
+"""Scene shuffling fills the scene up to whole blocks."""
 LARGEST_WINDOW = 256
 """Larger windows were slower: their feature maps leave the processor's caches (docs/benchmarks.md)."""
 SMALLEST_WINDOW = 32
@@ -40,6 +48,45 @@ def pixel_bytes(model: SceneModel) -> int:
     widest = max(made.channels for stage in model.stages() for made in stage.gives if made.stride == 1)
     inner = max((made.channels for stage in model.stages() for made in stage.gives if made.stride == 2), default=0)
     return 4 * (5 * model.bands + 5 * max(widest, inner))
+
+
+def training_bytes(model: SceneModel, sizes: Sequence[tuple[int, int]], *, recompute: bool) -> int:
+    """Memory that it takes to train on scenes of these rows and columns, one after the other in each step.
+
+    All scenes stay in memory, as they are and standardised; the feature maps that the gradient needs are those of one scene at a
+    time. Measured at 256 and 512 pixels a side (docs/benchmarks.md); recomputing feature maps saves a quarter.
+    """
+    pixels = [height * width for height, width in sizes]
+    return int(_kept_bytes(model, sum(pixels)) + max(pixels) * _trained_pixel_bytes(model, recompute))
+
+
+def largest_pass(model: SceneModel, pixels: int, memory: int) -> int:
+    """Most pixels that may train at a time of so many that stay in memory; less than 1 if there is no room."""
+    return int((memory - _kept_bytes(model, pixels)) / _trained_pixel_bytes(model, recompute=True))
+
+
+def evaluation_memory(memory: int, canvas: int) -> int:
+    """What is left for the windows of a scene on disk beside so many bytes that trained, which stay as they are and standardised.
+
+    Half of the memory is not counted on: the allocator keeps some of what the training has freed.
+    """
+    return max(1, memory // 2 - 2 * canvas)
+
+
+def cut_training_bytes(model: SceneModel, sizes: Sequence[tuple[int, int]]) -> int:
+    """Memory that it takes to train on parts of scenes on disk, and to evaluate the whole of them then."""
+    canvas = 2 * 4 * model.bands * sum(height * width for height, width in sizes)  # with the gaps between them
+    evaluation = 2 * (_need(model, SMALLEST_WINDOW, 1) + 2 * canvas)
+    return max(training_bytes(model, sizes, recompute=True), evaluation)
+
+
+def _kept_bytes(model: SceneModel, pixels: int) -> float:
+    return float(TRAINING_FIXED_BYTES + 4 * 3 * model.bands * pixels)
+
+
+def _trained_pixel_bytes(model: SceneModel, recompute: bool) -> float:
+    kept = sum(made.channels / made.stride**2 for stage in model.stages() for made in stage.gives)
+    return SHUFFLED * 4 * ((RECOMPUTED_COPIES if recompute else TRAINED_COPIES) * kept + 3 * model.bands)
 
 
 def whole_bytes(model: SceneModel, shape: tuple[int, int]) -> int:
@@ -85,12 +132,26 @@ def windows_at_once(
     )
 
 
-def free_memory() -> int:
-    """Half of the memory that the machine has to spare; 2 GB where it does not tell."""
+def free_memory(device: str = "cpu") -> int:
+    """Half of the memory that the machine, or its GPU, has to spare; 2 GB where it does not tell.
+
+    Args:
+        device: where to compute, cpu or a CUDA device.
+    """
+    if device != "cpu":
+        return int(torch.cuda.mem_get_info(device)[0] // 2)
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (ValueError, OSError, AttributeError):
         return 2 * 10**9
+
+
+def installed_memory() -> int:
+    """Half of the memory that the machine has: what trains in it is the same whatever else runs; 4 GB where it does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (ValueError, OSError, AttributeError):
+        return 4 * 10**9
 
 
 def _need(model: SceneModel, size: int, count: int) -> int:

@@ -163,7 +163,7 @@ def evaluate(
     run_all: Runner,
     journal: Journal,
     tell: Callable[[int, int], None] = lambda done, of: None,
-) -> None:
+) -> dict[str, Tensor]:
     """Run all stages over all windows; the outputs' files are complete at the end.
 
     Args:
@@ -171,6 +171,9 @@ def evaluate(
         run_all: computes all windows of a pass, and gives their results in any order.
         journal: what is finished already.
         tell: called with windows done and windows in all; the latter is an estimate until the last pass.
+
+    Returns:
+        The whole-scene statistics that were used, by name.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     known = dict(job.run.statistics) if job.statistics == "run" else {}
@@ -204,6 +207,7 @@ def evaluate(
             known |= merge(found)
         for made in _finished_with(job, number):
             job.file(made).remove()
+    return known
 
 
 Loaded = tuple[dict[str, Shaped[np.ndarray, "_ _ _"]], Bool[np.ndarray, "_ _"]]

@@ -112,10 +112,10 @@ def map_scene(
         client = None
         if scheduler is not None:
             client = open_.enter_context(dask_client(scheduler))
-            threads, budget = least_worker(client, memory)
+            threads, budget = least_worker(client, memory, where)
             at_once, size = windows_at_once(model, budget, threads, least=threads, kept=source.kept_bytes)
         else:
-            budget = free_memory() if memory is None else memory
+            budget = free_memory(where) if memory is None else memory
             if not workers and whole_bytes(model, source.grid.shape) <= budget:
                 tell(Progress("map", 0, 1))
                 _save(run.predict(source.scene(choice), device=where, statistics=statistics), files)
@@ -126,7 +126,9 @@ def map_scene(
         _check_magnitude(run, source, choice)
         job = Evaluation(run, source, files.folder, size, statistics, tuple(files.wanted), where)
         open_.enter_context(exclusive(files.folder))
-        _begin(job, files)
+        for path in files.wanted.values():
+            remove_unfinished(path)
+        begin(job)
         if workers:
             client = open_.enter_context(dask_client(None, workers))
         return _in_windows(job, files, InThreads(at_once) if client is None else OnDask(client, job), tell)
@@ -147,16 +149,14 @@ def _in_windows(
     if not any(job.data.read(window).any() for window in strips(job.source.grid)):
         shutil.rmtree(job.folder)
         raise nothing_to_map(job.source, job.choice)
-    _write(job, files)
+    write_files(job, files)
     shutil.rmtree(job.folder)
     waited = runner.waited if isinstance(runner, InThreads) else None
     return {"windows": len(job.cores), "window_px": job.size, "share_waiting": waited}
 
 
-def _begin(job: Evaluation, files: MapFiles) -> None:
-    """Keep what an interrupted call of the same job has left there, and nothing else."""
-    for path in files.wanted.values():
-        remove_unfinished(path)
+def begin(job: Evaluation) -> None:
+    """Keep what an interrupted call of the same job has left in its folder, and nothing else."""
     folder, run = job.folder, job.run  # equal weights can come with other classes, offsets and temperature
     request = {
         "run": [run.model_hash, run.offsets, run.temperature, run.untrained, [entry.value for entry in run.legend]],
@@ -176,8 +176,8 @@ def _begin(job: Evaluation, files: MapFiles) -> None:
     write_bytes(path, text.encode())
 
 
-def _write(job: Evaluation, files: MapFiles) -> None:
-    """The map last: when it is there, everything is."""
+def write_files(job: Evaluation, files: MapFiles) -> None:
+    """Write the outputs of a finished evaluation; the map last: when it is there, everything is."""
     tags = job.run.tags(job.statistics, job.choice.note)
 
     def layers(name: str) -> Iterator[tuple[Window, Shaped[np.ndarray, "c _ _"]]]:

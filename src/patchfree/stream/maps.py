@@ -1,14 +1,13 @@
 """Feature maps on disk: plain files of numbers, written and read window by window.
 
-Read with `pread` and not through a memory map: mapped pages count as the program's memory. Rows, columns, channels, so that
-a row of a window lies in one piece, and as the network's convolutions like it.
+Read and not mapped: mapped pages count as the program's memory. Each access opens the file anew, so that threads share no
+position in it. Rows, columns, channels, so that a row of a window lies in one piece, and as the network's convolutions like it.
 
 Dimension key: h rows, w columns, c channels.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +51,8 @@ class MapFile:
         try:
             with self.path.open("r+b") as file:
                 for row, line in zip(range(rows.start, rows.stop), data, strict=True):
-                    self._write_all(file.fileno(), memoryview(line).cast("B"), self._offset(row, cols.start))
+                    file.seek(self._offset(row, cols.start))
+                    file.write(memoryview(line).cast("B"))
         except OSError as error:
             raise self._failed(error) from error
 
@@ -62,8 +62,9 @@ class MapFile:
         out = np.empty((rows.stop - rows.start, cols.stop - cols.start, self.shape[2]), self.dtype)
         with self.path.open("rb") as file:
             for row, line in zip(range(rows.start, rows.stop), out, strict=True):
-                wanted, at = memoryview(line).cast("B"), self._offset(row, cols.start)
-                if os.preadv(file.fileno(), [wanted], at) != len(wanted):
+                wanted = memoryview(line).cast("B")
+                file.seek(self._offset(row, cols.start))
+                if file.readinto(wanted) != len(wanted):
                     raise OutputError(f"{self.path} is shorter than it should be. Delete its folder and start again.")
         return out
 
@@ -73,11 +74,6 @@ class MapFile:
 
     def _offset(self, row: int, col: int) -> int:
         return (row * self.shape[1] + col) * self.shape[2] * np.dtype(self.dtype).itemsize
-
-    def _write_all(self, number: int, data: memoryview, offset: int) -> None:
-        while data:
-            written = os.pwrite(number, data, offset)
-            data, offset = data[written:], offset + written
 
     def _failed(self, error: OSError) -> OutputError:
         return OutputError(

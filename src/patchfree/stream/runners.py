@@ -143,22 +143,23 @@ def _same(job: Evaluation) -> Evaluation:
     return job
 
 
-def least_worker(client: Any, memory: int | None) -> tuple[int, int]:  # noqa: ANN401 - distributed is loaded on use
+def least_worker(client: Any, memory: int | None, device: str = "cpu") -> tuple[int, int]:  # noqa: ANN401 - loaded on use
     """Threads and memory to reckon with on every worker of a cluster, so that the windows suit the smallest of them.
 
     A worker computes as many windows at a time as it has threads. Workers that come later are not asked.
 
     Args:
         client: of the cluster.
-        memory: bytes for each worker; None for half of what its machine has to spare, shared with the other workers there,
-            and not more than half of the limit that dask knows.
+        memory: bytes for each worker; None for half of what its machine (or GPU) has to spare, shared with the other workers
+            there, and not more than half of the limit that dask knows.
+        device: where they compute.
     """
     workers = client.scheduler_info(n_workers=-1)["workers"]
     threads = max(about["nthreads"] for about in workers.values())
     if memory is not None:
         return threads, memory
     beside = Counter(about["host"] for about in workers.values())
-    free = client.run(free_memory)
+    free = client.run(free_memory, device)
     shares = [
         min(free[address] // beside[about["host"]], (about["memory_limit"] or free[address] * 2) // 2)
         for address, about in workers.items()

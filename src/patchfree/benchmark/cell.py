@@ -1,0 +1,147 @@
+"""One cell of the comparison, one method on one split of one scene, in a process of its own.
+
+So its peak of memory is its own, a crash is a row of the table and not the end, and it can be stopped when time is up.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from patchfree.benchmark.scenes import Described
+from patchfree.errors import PatchfreeError
+from patchfree.progress import Progress
+
+# Loaded once by the server that the cells are forked from, so that a cell starts in milliseconds.
+# torch._dynamo is what torch's optimisers load when they first step, which takes seconds.
+PRELOADED = [
+    "patchfree.benchmark.tasks",
+    "sklearn.ensemble",
+    "sklearn.model_selection",
+    "sklearn.svm",
+    "torch._dynamo",
+]
+Tell = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is to be done.
+
+    Attributes:
+        task: name in `patchfree.benchmark.tasks.TASKS`.
+        scene: the scene.
+        protocol: name of a protocol.
+        seed: repeats split, weights and sampling.
+        method: name of a method, or a file.
+        data: folder with the scenes' files.
+        device: cpu, cuda or cuda:N.
+        steps: training steps of the networks, in place of their own.
+        pictures: folder to put pictures of the map into; None for none.
+    """
+
+    task: str
+    scene: Described
+    protocol: str
+    seed: int
+    method: str
+    data: Path | None
+    device: str
+    steps: int | None = None
+    pictures: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The method's name: of a file, that without folder and ending."""
+        return Path(self.method).stem if self.method.endswith(".py") else self.method
+
+
+class OutOfTime(Exception):
+    """The cell was stopped because the time was up."""
+
+
+def run_cell(cell: Cell, tell: Tell, *, deadline: float | None = None) -> dict[str, Any]:
+    """What the task measured; or its `error`, whatever that was.
+
+    Args:
+        cell: what to do.
+        tell: called with the progress.
+        deadline: `time.monotonic()` at which to stop; None for never.
+
+    Raises:
+        OutOfTime: the deadline came first.
+    """
+    ways = multiprocessing.get_all_start_methods()
+    context: Any = multiprocessing.get_context("forkserver" if "forkserver" in ways else "spawn")
+    if "forkserver" in ways:
+        context.set_forkserver_preload(PRELOADED)
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(cell, sender))
+    process.start()
+    sender.close()
+    try:
+        return _listen(process, receiver, tell, deadline)
+    finally:
+        if process.is_alive():
+            process.kill()
+        process.join()
+        receiver.close()
+
+
+def _listen(
+    process: Any,  # noqa: ANN401 - a process of one of several contexts
+    receiver: multiprocessing.connection.Connection,
+    tell: Tell,
+    deadline: float | None,
+) -> dict[str, Any]:
+    while True:
+        left = None if deadline is None else deadline - time.monotonic()
+        if not receiver.poll(None if left is None else max(0.0, left)):
+            raise OutOfTime
+        try:
+            message = receiver.recv()
+        except EOFError:
+            process.join()
+            reason = "it was probably out of memory" if process.exitcode == -9 else f"exit code {process.exitcode}"
+            return {"error": f"The process ended without a result ({reason})."}
+        if isinstance(message, Progress):
+            tell(message)
+        else:
+            return dict(message)
+
+
+def _work(cell: Cell, sender: multiprocessing.connection.Connection) -> None:
+    """In the cell's own process: do the work and send what came of it."""
+    from patchfree.benchmark.tasks import TASKS
+
+    last = 0.0
+
+    def tell(state: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last > 0.5 or state.done == state.total:
+            last = time.monotonic()
+            sender.send(state)
+
+    try:
+        sender.send(TASKS[cell.task].run(cell, tell))
+    except PatchfreeError as error:
+        sender.send({"error": str(error)})
+    except (KeyboardInterrupt, BrokenPipeError):
+        return  # the parent has gone, or will say so itself
+    except BaseException as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        sender.send({"error": f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"})
+    finally:
+        sender.close()
+
+
+def picture_name(cell: Cell) -> str:
+    """Stem of the file with a cell's map."""
+    protocol = cell.protocol.replace(":", "-")
+    return f"{cell.scene.name}_{protocol}_{cell.seed}_{cell.name}"

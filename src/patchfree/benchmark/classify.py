@@ -1,0 +1,135 @@
+"""The task classification: train on the pixels that the protocol grants, map the scene, score at the test pixels."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import numpy as np
+
+from patchfree import figures
+from patchfree.benchmark.cell import Cell, Tell, picture_name
+from patchfree.benchmark.machine import AddedMemory, product_rates, wait
+from patchfree.benchmark.method import Fitted, Training, check_fitted, check_scores
+from patchfree.benchmark.methods import find_method
+from patchfree.benchmark.protocols import split
+from patchfree.benchmark.scenes import Loaded, load
+from patchfree.confusion import accuracies, confusion_counts
+from patchfree.device import choose_device
+from patchfree.files import write_bytes, write_json
+from patchfree.models import MODELS
+from patchfree.predict import Standardisation
+from patchfree.progress import Progress
+from patchfree.split import Split, leak_audit
+
+MEASURES = ("overall_accuracy", "average_accuracy", "kappa", "mean_iou")
+
+
+def classify(cell: Cell, tell: Tell) -> dict[str, Any]:
+    """Do one cell; returns the columns of its row."""
+    device = choose_device(cell.device)
+    method = find_method(cell.method)
+    loaded = load(cell.scene, cell.data)
+    chosen = split(cell.protocol, loaded, cell.seed)
+    training = _training(cell, loaded, chosen, tell)
+    facts = _facts(loaded, chosen)
+    with AddedMemory(device) as memory:
+        wait(device)
+        began = time.perf_counter()
+        fitted = check_fitted(method.fit(training), cell.name)
+        wait(device)
+        trained = time.perf_counter()
+        tell(Progress("map", 0, 1))
+        scores = fitted.score()
+        wait(device)
+        mapped_at = time.perf_counter()
+    legend = loaded.labels.legend
+    mapped = check_scores(scores, cell.name, classes=len(legend), valid=loaded.scene.valid)
+    if cell.pictures is not None:
+        _pictures(cell, loaded, mapped)
+    found = _accuracy(loaded, chosen, mapped)
+    rates = product_rates(device) if fitted.train_flop is not None else {}
+    times = {"train_seconds": trained - began, "predict_seconds": mapped_at - trained}
+    return found | times | _work_done(fitted, rates, times) | {"added_memory_bytes": memory.bytes} | facts
+
+
+def _training(cell: Cell, loaded: Loaded, chosen: Split, tell: Tell) -> Training:
+    """What the method may see: the classes of test pixels are left out here, once and for all."""
+    learnt = chosen.train | chosen.val
+    return Training(
+        scene=loaded.scene,
+        values=Standardisation.of(loaded.scene).apply(loaded.scene),
+        index=np.where(learnt, loaded.labels.index, 0),
+        train=chosen.train,
+        val=chosen.val,
+        legend=loaded.labels.legend,
+        apart=not chosen.optimistic,
+        seed=cell.seed,
+        device=choose_device(cell.device),
+        steps=cell.steps,
+        tell=tell,
+    )
+
+
+def _accuracy(loaded: Loaded, chosen: Split, mapped: np.ndarray) -> dict[str, float]:
+    truth = loaded.labels.index[chosen.test] - 1
+    k = len(loaded.labels.legend)
+    found = accuracies(confusion_counts(truth, mapped[chosen.test] - 1, k))
+    return {name: float(found[name]) for name in MEASURES}
+
+
+def _work_done(fitted: Fitted, rates: dict[str, float], times: dict[str, float]) -> dict[str, Any]:
+    """Operations, and which share of the machine's measured rate they were done at."""
+
+    def share(flop: float | None, taken: float, precision: str) -> float | None:
+        return None if flop is None or precision not in rates else flop / taken / rates[precision]
+
+    return {
+        "parameters": fitted.parameters,
+        "predict_macs": None if fitted.predict_flop is None else fitted.predict_flop / 2,
+        "train_flop": fitted.train_flop,
+        "train_share_of_rate": share(fitted.train_flop, times["train_seconds"], fitted.precision),
+        "predict_share_of_rate": share(fitted.predict_flop, times["predict_seconds"], fitted.predict_precision),
+        "train_precision": fitted.precision if fitted.train_flop is not None else None,
+        "predict_precision": fitted.predict_precision if fitted.predict_flop is not None else None,
+        **{f"rate_{name}": rate for name, rate in rates.items()},
+        "settings": json.dumps(fitted.settings, sort_keys=True, default=float),
+    }
+
+
+def _facts(loaded: Loaded, chosen: Split) -> dict[str, Any]:
+    """Pixels of each part, and how far the test pixels lie from the others."""
+    network = MODELS["freenet"]
+    audit = leak_audit(chosen, reach=network.reach, whole_scene=True, grid=loaded.scene.grid)
+    tested = np.unique(loaded.labels.index[chosen.test])
+    return {
+        "train_pixels": int(chosen.train.sum()),
+        "validation_pixels": int(chosen.val.sum()),
+        "test_pixels": int(chosen.test.sum()),
+        "classes": len(loaded.labels.legend),
+        "classes_tested": len(tested),
+        "optimistic": chosen.optimistic,
+        "min_distance_px": audit["min_distance_px"],
+        "median_distance_px": audit["median_distance_px"],
+        "share_inside_receptive_field": audit["share_inside_receptive_field"],
+    }
+
+
+def _pictures(cell: Cell, loaded: Loaded, mapped: np.ndarray) -> None:
+    """The map, and once for each scene its false colours, labels and legend, for the page."""
+    assert cell.pictures is not None
+    legend, scene = loaded.labels.legend, loaded.scene
+    shown = figures.class_picture(mapped, legend, (255, 255, 255))
+    write_bytes(cell.pictures / f"{picture_name(cell)}.png", figures.png(shown))
+    if not (cell.pictures / f"{cell.scene.name}.json").is_file():
+        colours, text = figures.false_colour(scene)
+        write_bytes(cell.pictures / f"{cell.scene.name}-scene.png", figures.png(colours))
+        reference = figures.class_picture(loaded.labels.index, legend, (238, 238, 238))
+        write_bytes(cell.pictures / f"{cell.scene.name}-labels.png", figures.png(reference))
+        entries = [{"title": entry.title, "colour": list(entry.colour)} for entry in legend]
+        facts = {"rows": scene.grid.height, "columns": scene.grid.width, "bands": len(scene.bands), "colours": text}
+        write_json(
+            cell.pictures / f"{cell.scene.name}.json",
+            facts | {"legend": entries, "labelled": int((loaded.labels.index > 0).sum())},
+        )

@@ -1,0 +1,79 @@
+"""Networks that see the whole scene: every recipe of patchfree as a method of the benchmark."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float32
+
+from patchfree.benchmark.machine import flops
+from patchfree.benchmark.method import Fitted, Method, Training
+from patchfree.citations import METHODS as REFERENCES
+from patchfree.fit import Trainer, class_offsets
+from patchfree.models import MODELS, SceneModel
+from patchfree.predict import predict_scores
+from patchfree.progress import Progress
+from patchfree.recipes import Recipe
+
+TITLES = {
+    "default": "patchfree (default recipe)",
+    "paper": "FreeNet as published",
+    "paper, all pixels": "FreeNet, all pixels each step",
+}
+
+
+def recipe_method(recipe: Recipe, *, cost: int) -> Method:
+    """A recipe as a method, trained on all labels that the protocol grants, as the other methods are."""
+    title = TITLES.get(recipe.name, f"patchfree, recipe {recipe.name}")
+    return Method(
+        title,
+        lambda training: fit(recipe, training),
+        {"recipe": dataclasses.asdict(recipe)},
+        REFERENCES[recipe.model],
+        cost,
+    )
+
+
+def fit(recipe: Recipe, training: Training) -> Fitted:
+    """Train a whole-scene network by a recipe."""
+    recipe = recipe.resolved(apart=training.apart)
+    if training.steps:
+        recipe = dataclasses.replace(recipe, steps=training.steps)
+    bands, k = len(training.values), len(training.legend)
+    trainer = Trainer(
+        training.values,
+        training.valid,
+        training.index,
+        train=training.learnt,
+        val=np.zeros_like(training.val),
+        classes=k,
+        recipe=recipe,
+        seed=training.seed,
+        device=training.device,
+    )
+    for step in trainer.run():
+        training.tell(Progress("training", step.number, step.of, step.loss))
+    offsets = class_offsets(training.index, training.learnt, k, recipe.prior)
+    absent = [i for i in range(k) if not (training.index == i + 1).any()]
+
+    def score() -> Float32[np.ndarray, "k h w"]:
+        assert isinstance(trainer.model, SceneModel)
+        scores = predict_scores(trainer.model, training.values, training.valid, device=training.device)
+        scores += offsets[:, None, None]
+        scores[absent] = scores.min() - 1  # never mapped, as in a run
+        return scores
+
+    copy, shape = MODELS[recipe.model](bands=bands, classes=k), (1, bands, *training.index.shape)
+    return Fitted(
+        score,
+        parameters=sum(p.numel() for p in trainer.model.parameters()),
+        train_flop=float(recipe.steps * flops(copy, shape, backward=True)),
+        predict_flop=float(flops(copy, shape, backward=False)),
+        precision=str(trainer.precision).removeprefix("torch."),
+        settings={
+            name: value
+            for name, value in dataclasses.asdict(recipe).items()
+            if name in ("steps", "learning_rate", "shuffle")
+        },
+    )

@@ -1,0 +1,174 @@
+"""The results as one self-contained HTML page: tables, charts, and the maps side by side."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from patchfree.benchmark.tables import EXPLAINED, Group, cells, facts, failures, headings, machine, summarise
+from patchfree.figures import svg
+from patchfree.files import write_bytes
+
+if TYPE_CHECKING:
+    from patchfree.benchmark.cell import Cell
+    from patchfree.benchmark.runner import Row
+    from patchfree.benchmark.tasks import Task
+
+OURS, OTHERS = "#d55e00", "#0072b2"
+
+
+def write_page(path: Path, rows: Sequence[Row], task: Task, undone: Sequence[Cell], pictures: Path) -> Path:
+    """Write the page; returns the path."""
+    from patchfree.benchmark.runner import cells_by_place
+
+    environment = Environment(
+        loader=PackageLoader("patchfree"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    groups = [_group(group, task, pictures) for group in summarise(rows, task)]
+    dates = sorted({row["date"] for row in rows})
+    cites = {
+        name: method.cite
+        for name, method in task.methods.items()
+        if method.cite and any(row["method"] == name for row in rows)
+    }
+    html = environment.get_template("benchmark.html.j2").render(
+        task=task,
+        groups=groups,
+        machine=machine(rows),
+        dates=" to ".join(dict.fromkeys((dates[0], dates[-1]))),
+        explained=EXPLAINED,
+        undone=list(cells_by_place(list(undone))),
+        cites=cites,
+    )
+    write_bytes(path, html.encode())
+    return path
+
+
+def _group(group: Group, task: Task, pictures: Path) -> dict[str, Any]:
+    """What the page shows of one scene under one protocol."""
+    good = [line for line in group.lines if line.seeds]
+    best = max((line.measures[task.measures[0].name].mean for line in good), default=None)
+    return {
+        "title": f"{group.title}: {task.protocol_title(group.protocol)}",
+        "optimistic": any(row.get("optimistic") for row in group.rows),
+        "headings": headings(task, group.ours),
+        "lines": [
+            {
+                "cells": cells(line, task),
+                "ours": line.method == group.ours,
+                "best": bool(line.seeds) and line.measures[task.measures[0].name].mean == best,
+            }
+            for line in group.lines
+        ],
+        "facts": facts(group),
+        "failures": failures(group),
+        "charts": [_accuracy_chart(group, task), _time_chart(group, task)] if good else [],
+        "maps": _maps(group, task, pictures),
+    }
+
+
+def _maps(group: Group, task: Task, pictures: Path) -> dict[str, Any] | None:
+    """Pictures of the first seed's maps, and of the scene and its labels; None if there are none."""
+    about = pictures / f"{group.scene}.json"
+    if not about.is_file():
+        return None
+    scene = json.loads(about.read_text(encoding="utf-8"))
+    shown = [("Scene", scene["colours"], pictures / f"{group.scene}-scene.png")]
+    shown.append(
+        ("Labels", f"{scene['labelled']:,} pixels, trained and tested", pictures / f"{group.scene}-labels.png")
+    )
+    first = task.measures[0]
+    for line in group.lines:
+        row = next((row for row in group.rows if row["method"] == line.method and row.get("picture")), None)
+        if row is not None and (pictures / f"{row['picture']}.png").is_file():
+            text = f"{first.title.removesuffix(' %')} {row[first.name] * first.factor:.{first.digits}f}{' %' if first.factor == 100 else ''} at seed {row['seed']:.0f}"
+            shown.append((line.title, text, pictures / f"{row['picture']}.png"))
+    return {
+        "aspect": f"{scene['columns']} / {scene['rows']}",
+        "legend": scene["legend"],
+        "shown": [(title, text, base64.b64encode(file.read_bytes()).decode()) for title, text, file in shown],
+        "wide": scene["columns"] > 2.5 * scene["rows"],
+    }
+
+
+def _accuracy_chart(group: Group, task: Task) -> str:
+    """Each method's seeds as dots, mean and interval as a bar."""
+    measure = task.measures[0]
+    lines = [line for line in group.lines if line.seeds][::-1]
+    figure = Figure((6.2, 0.42 * len(lines) + 0.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for place, line in enumerate(lines):
+        found, colour = line.measures[measure.name], OURS if line.method == group.ours else OTHERS
+        values = [
+            row[measure.name] * measure.factor
+            for row in group.rows
+            if row["method"] == line.method and not row.get("error")
+        ]
+        axes.plot(values, [place] * len(values), "o", color=colour, ms=4, alpha=0.45, mew=0)
+        if found.low is not None and found.high is not None:
+            axes.plot([found.low * measure.factor, found.high * measure.factor], [place] * 2, color=colour, lw=2)
+        axes.plot([found.mean * measure.factor], [place], "D", color=colour, ms=6)
+    axes.set_yticks(range(len(lines)), [line.title for line in lines], fontsize=9)
+    axes.set_xlabel(f"{measure.title}: seeds, mean and 95 % interval of the mean", fontsize=9)
+    _plain(axes)
+    return _svg(figure)
+
+
+def _time_chart(group: Group, task: Task) -> str:
+    """Accuracy against the time that training and mapping take."""
+    measure = task.measures[0]
+    figure = Figure((5.2, 3.3), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    points = []
+    for line in group.lines:
+        train, predict = line.costs["train_seconds"], line.costs["predict_seconds"]
+        if line.seeds and train is not None and predict is not None:
+            points.append((train + predict, line.measures[measure.name].mean * measure.factor, line))
+    for x, y, line in points:
+        axes.plot([x], [y], "D", color=OURS if line.method == group.ours else OTHERS, ms=6)
+    for (x, y, line), up in zip(points, _apart(points), strict=True):
+        axes.annotate(line.method, (x, y), xytext=(6, up), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.margins(0.22, 0.15)
+    axes.set_xlabel("seconds to train and map", fontsize=9)
+    axes.set_ylabel(measure.title, fontsize=9)
+    _plain(axes)
+    return _svg(figure)
+
+
+def _apart(points: Sequence[tuple[float, float, Any]]) -> list[int]:
+    """How far above each point its name stands, so that names of points close together do not cover each other."""
+    if not points:
+        return []
+    x, y = np.log10([p[0] for p in points]), np.asarray([p[1] for p in points])
+    spans = max(float(np.ptp(x)), 1e-9), max(float(np.ptp(y)), 1e-9)
+    lifted: list[int] = []
+    for i in range(len(points)):
+        near = [
+            lifted[j] for j in range(i) if abs(x[i] - x[j]) < 0.25 * spans[0] and abs(y[i] - y[j]) < 0.07 * spans[1]
+        ]
+        lifted.append(next(lift for lift in (3, -9, 14, -20, 25, -31, 36, *range(47, 999, 11)) if lift not in near))
+    return lifted
+
+
+def _plain(axes: Any) -> None:  # noqa: ANN401 - matplotlib's axes
+    axes.tick_params(labelsize=8)
+    axes.grid(color="#e3e7ec", lw=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _svg(figure: Figure) -> str:
+    with rc_context({"font.family": "sans-serif"}):
+        return svg(figure)

@@ -1,0 +1,289 @@
+"""The results as tables: for each scene and protocol a line a method, with its spread and its difference to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from patchfree.benchmark.statistics import Estimate, estimate, paired
+from patchfree.files import write_bytes
+
+if TYPE_CHECKING:
+    from patchfree.benchmark.cell import Cell
+    from patchfree.benchmark.runner import Row
+    from patchfree.benchmark.tasks import Measure, Task
+
+COSTS = (
+    "train_seconds",
+    "predict_seconds",
+    "added_memory_bytes",
+    "parameters",
+    "predict_macs",
+    "train_share_of_rate",
+    "predict_share_of_rate",
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """What the seeds of one method came to.
+
+    Attributes:
+        method: its name.
+        title: for people.
+        seeds: those that have a result.
+        measures: by name of the measure.
+        costs: means of the seeds by column; None where nobody measured it.
+        behind: ours less this, of the first measure, over the seeds that both have; None for ours itself.
+        time_ratio: its training and mapping time over ours; None for ours itself.
+        errors: what went wrong, each once, with its seeds.
+        row: a row of it that has a result, for what does not change with the seed.
+    """
+
+    method: str
+    title: str
+    seeds: tuple[int, ...]
+    measures: dict[str, Estimate]
+    costs: dict[str, float | None]
+    behind: Estimate | None
+    time_ratio: float | None
+    errors: dict[str, tuple[int, ...]]
+    row: Row
+
+
+@dataclass(frozen=True)
+class Group:
+    """One scene under one protocol.
+
+    Attributes:
+        scene: name of the scene.
+        title: for people.
+        protocol: name of the protocol.
+        ours: the method that the others are compared with.
+        lines: a line a method, in the order of the rows.
+        rows: all its rows.
+    """
+
+    scene: str
+    title: str
+    protocol: str
+    ours: str
+    lines: list[Line]
+    rows: list[Row]
+
+
+def summarise(rows: Sequence[Row], task: Task) -> list[Group]:
+    """Means, intervals and differences of rows, grouped by scene and protocol.
+
+    Ours is the user's own method if there is one, else the task's.
+    """
+    names = list(dict.fromkeys(row["method"] for row in rows))
+    own = [name for name in names if any(row["method"] == name and row.get("own_file") for row in rows)]
+    groups = []
+    for scene, protocol in dict.fromkeys((row["scene"], row["protocol"]) for row in rows):
+        mine = [row for row in rows if (row["scene"], row["protocol"]) == (scene, protocol)]
+        ours = own[0] if own else task.ours
+        lines = [
+            _line([row for row in mine if row["method"] == name], mine, ours, task)
+            for name in names
+            if any(row["method"] == name for row in mine)
+        ]
+        groups.append(Group(scene, mine[0]["scene_title"], protocol, ours, lines, mine))
+    return groups
+
+
+def _line(rows: list[Row], all_rows: list[Row], ours: str, task: Task) -> Line:
+    first, name = task.measures[0].name, rows[0]["method"]
+    good = [row for row in rows if not row.get("error")]
+    errors: dict[str, tuple[int, ...]] = {}
+    for row in rows:
+        if row.get("error"):
+            errors[row["error"]] = (*errors.get(row["error"], ()), row["seed"])
+    theirs = {row["seed"]: row for row in all_rows if row["method"] == ours and not row.get("error")}
+    shared = [row for row in good if row["seed"] in theirs]
+    compared = name != ours and bool(shared)
+    means = {cost: estimate([float(row[cost]) for row in good if row.get(cost) is not None]) for cost in COSTS}
+
+    def spent(row: Row) -> float:
+        return float(row["train_seconds"] + row["predict_seconds"])
+
+    return Line(
+        method=name,
+        title=rows[0]["title"],
+        seeds=tuple(sorted(row["seed"] for row in good)),
+        measures={m.name: found for m in task.measures if (found := estimate([row[m.name] for row in good]))},
+        costs={cost: None if found is None else found.mean for cost, found in means.items()},
+        behind=paired({s: row[first] for s, row in theirs.items()}, {row["seed"]: row[first] for row in good})
+        if compared
+        else None,
+        time_ratio=sum(map(spent, shared)) / sum(spent(theirs[row["seed"]]) for row in shared) if compared else None,
+        errors=errors,
+        row=good[0] if good else rows[0],
+    )
+
+
+HEADINGS = (
+    "{ours} − this",
+    "train s",
+    "map s",
+    "time ÷ {ours}",
+    "memory MB",
+    "parameters, M",
+    "GMAC a map",
+    "of rate: train / map",
+)
+
+
+def cells(line: Line, task: Task) -> list[str]:
+    """A line as text, one entry a column."""
+    if not line.seeds:
+        return [line.title, "0", *["–"] * (len(task.measures) + len(HEADINGS))]
+    costs = line.costs
+    shares = [costs["train_share_of_rate"], costs["predict_share_of_rate"]]
+    return [
+        line.title,
+        str(len(line.seeds)),
+        *(spread(line.measures[m.name], m) for m in task.measures),
+        difference(line.behind, task.measures[0]),
+        amount(costs["train_seconds"]),
+        amount(costs["predict_seconds"]),
+        "–" if line.time_ratio is None else amount(line.time_ratio),
+        amount(costs["added_memory_bytes"], 1e-6, whole=True),
+        amount(costs["parameters"], 1e-6),
+        amount(costs["predict_macs"], 1e-9),
+        "–" if shares[0] is None else " / ".join("–" if share is None else f"{share:.0%}" for share in shares),
+    ]
+
+
+def headings(task: Task, ours: str) -> list[str]:
+    """What stands above the columns."""
+    return ["method", "seeds", *(m.title for m in task.measures), *(text.format(ours=ours) for text in HEADINGS)]
+
+
+def spread(found: Estimate, measure: Measure) -> str:
+    """Mean ± deviation [interval]."""
+    f, d = measure.factor, measure.digits
+    text = f"{found.mean * f:.{d}f}"
+    if found.std is None or found.low is None or found.high is None:
+        return text
+    return f"{text} ± {found.std * f:.{d}f} [{found.low * f:.{d}f}, {found.high * f:.{d}f}]"
+
+
+def difference(found: Estimate | None, measure: Measure) -> str:
+    """Mean difference with its interval, in points."""
+    if found is None:
+        return "–"
+    f, d = measure.factor, measure.digits
+    text = f"{found.mean * f:+.{d}f}"
+    return (
+        text if found.low is None or found.high is None else f"{text} [{found.low * f:+.{d}f}, {found.high * f:+.{d}f}]"
+    )
+
+
+def amount(value: float | None, factor: float = 1.0, *, whole: bool = False) -> str:
+    """A figure with three significant digits, or whole with thousands apart."""
+    if value is None:
+        return "–"
+    value *= factor
+    return f"{value:,.0f}" if whole or abs(value) >= 100 else f"{value:.3g}"
+
+
+def facts(group: Group) -> list[str]:
+    """What a reader must know of a group, one sentence each."""
+    row = next((row for row in group.rows if not row.get("error")), None)
+    if row is None:
+        return []
+    counts = [
+        f"{row[name]:,.0f}"
+        for name in ("train_pixels", "validation_pixels", "test_pixels")
+        if row.get(name) is not None
+    ]
+    said = []
+    if len(counts) == 3:
+        said.append(
+            f"Seed {row['seed']}: {counts[0]} training, {counts[1]} validation and {counts[2]} test pixels; {row['classes_tested']:.0f} of {row['classes']:.0f} classes tested."
+        )
+    if row.get("optimistic"):
+        said.append(
+            "Test pixels lie among the training pixels: the accuracy is optimistic and says little about places without labels."
+        )
+    elif row.get("min_distance_px") is not None:
+        said.append(
+            f"From a test pixel to the nearest training pixel: at least {row['min_distance_px']:g} px, {row['median_distance_px']:g} px in the "
+            f"median; {row['share_inside_receptive_field']:.0%} of the test pixels have one inside FreeNet's window."
+        )
+    return said
+
+
+def machine(rows: Sequence[Row]) -> list[str]:
+    """Where and by what code the rows were made, each machine once."""
+    said = []
+    for place in dict.fromkeys((row["processor"], row["torch"]) for row in rows):
+        mine = [row for row in rows if (row["processor"], row["torch"]) == place]
+        commits = dict.fromkeys(f" ({row['commit']})" if row.get("commit") else "" for row in mine)
+        codes = ", ".join(dict.fromkeys(f"patchfree {row['version']}" for row in mine)) + ",".join(commits)
+        rates = [
+            f"{name.removeprefix('rate_')} {rate / 1e9:,.0f} GFLOP/s"
+            for name in ("rate_float32", "rate_bfloat16")
+            if (rate := _median(mine, name)) is not None
+        ]
+        product = f"; matrix product of 2048 x 2048, median over the rows: {', '.join(rates)}" if rates else ""
+        said.append(f"{place[0]}; torch {place[1]}; {codes}{product}")
+    return said
+
+
+def _median(rows: Sequence[Row], name: str) -> float | None:
+    values = sorted(row[name] for row in rows if row.get(name) is not None)
+    return float(values[len(values) // 2]) if values else None
+
+
+def markdown(rows: Sequence[Row], task: Task, undone: Sequence[Cell]) -> str:
+    """All tables as Markdown."""
+    from patchfree.benchmark.runner import cells_by_place
+
+    dates = sorted({row["date"] for row in rows})
+    parts = [
+        f"# Benchmark: {task.title}",
+        " to ".join(dict.fromkeys((dates[0], dates[-1]))) + ". " + ". ".join(machine(rows)) + ".",
+    ]
+    parts.append(EXPLAINED)
+    for group in summarise(rows, task):
+        head = headings(task, group.ours)
+        table = [head, ["---", *["---:"] * (len(head) - 1)], *(cells(line, task) for line in group.lines)]
+        parts += [f"## {group.title}: {task.protocol_title(group.protocol)}", " ".join(facts(group))]
+        parts.append("\n".join(f"| {' | '.join(entry.replace('|', '/') for entry in line)} |" for line in table))
+        wrong = failures(group)
+        parts += ["\n".join(f"- {text}" for text in wrong)] if wrong else []
+    left = list(cells_by_place(list(undone)))
+    if left:
+        parts += ["## Not done for lack of time", "\n".join(f"- {text}" for text in left)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+EXPLAINED = (
+    "Mean ± standard deviation [95 % interval of the mean] over seeds; a seed is another split, other weights, another sampling. The difference is "
+    "paired by seed. Memory is what training and mapping add to the program. The last column is the share of the matrix-product rate of the number "
+    "type that was used, measured just after."
+)
+
+
+def failures(group: Group) -> list[str]:
+    """What went wrong in a group, one sentence each; what hit every method alike is said once."""
+    by_error: dict[str, list[Line]] = {}
+    for line in group.lines:
+        for error in line.errors:
+            by_error.setdefault(error, []).append(line)
+    said = []
+    for error, where in by_error.items():
+        seeds = sorted({seed for line in where for seed in line.errors[error]})
+        who = "Every method" if len(where) == len(group.lines) > 1 else ", ".join(line.title for line in where)
+        said.append(f"{who}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}: {error}")
+    return said
+
+
+def write_markdown(path: Path, rows: Sequence[Row], task: Task, undone: Sequence[Cell]) -> Path:
+    """Write the tables; returns the path."""
+    write_bytes(path, markdown(rows, task, undone).encode())
+    return path

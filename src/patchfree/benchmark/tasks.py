@@ -1,0 +1,90 @@
+"""What methods are compared at. Adding a task is one file and one line in TASKS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from patchfree.benchmark.cell import Cell, Tell
+from patchfree.benchmark.classify import classify
+from patchfree.benchmark.method import Method
+from patchfree.benchmark.methods import METHODS, PAPER, find_method
+from patchfree.benchmark.protocols import PROTOCOLS, check_protocol
+from patchfree.benchmark.protocols import title as protocol_title
+from patchfree.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of accuracy.
+
+    Attributes:
+        name: of the column.
+        title: for people.
+        factor: what to multiply by for people: 100 for percent.
+        digits: decimals for people.
+    """
+
+    name: str
+    title: str
+    factor: float = 100.0
+    digits: int = 1
+
+
+@dataclass(frozen=True)
+class Task:
+    """What methods are compared at.
+
+    Attributes:
+        title: what to call it.
+        measures: columns of accuracy, larger is better; differences are taken of the first.
+        run: does one cell and gives the columns of its row.
+        methods: the methods that are compared unless others are asked for, from cheap to dear.
+        find_method: a method by name or file, also of those not listed there.
+        check_protocol: refuses a protocol that there is not.
+        protocol_title: a protocol for people.
+        protocols: the forms of the protocols' names, with what they mean.
+        ours: the method that the others are compared with.
+    """
+
+    title: str
+    measures: tuple[Measure, ...]
+    run: Callable[[Cell, Tell], dict[str, Any]]
+    methods: Mapping[str, Method]
+    find_method: Callable[[str], Method]
+    check_protocol: Callable[[str], object]
+    protocol_title: Callable[[str], str]
+    protocols: tuple[str, ...]
+    ours: str
+
+
+TASKS: dict[str, Task] = {
+    "classification": Task(
+        title="land-cover classification",
+        measures=(
+            Measure("overall_accuracy", "OA %"),
+            Measure("average_accuracy", "AA %"),
+            Measure("kappa", "kappa", 1.0, 3),
+            Measure("mean_iou", "mean IoU %"),
+        ),
+        run=classify,
+        methods={name: method for name, method in METHODS.items() if name != f"{PAPER}-all"},
+        find_method=find_method,
+        check_protocol=check_protocol,
+        protocol_title=protocol_title,
+        protocols=tuple(text for _, _, text in PROTOCOLS.values()),
+        ours="default",
+    ),
+}
+
+
+def get_task(name: str) -> Task:
+    """The task of this name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in TASKS:
+        raise ConfigError(f"Got task {name!r}; there is {', '.join(TASKS)}.")
+    return TASKS[name]

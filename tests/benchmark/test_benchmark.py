@@ -1,0 +1,249 @@
+"""The whole benchmark on a synthetic scene: rows, tables and page; it resumes; what fails is a row and the rest goes on."""
+
+from __future__ import annotations
+
+import csv
+import re
+import time
+
+import numpy as np
+import pytest
+from spectral.io import envi
+
+from benchmark_files import write_tif
+from conftest import synthetic
+from patchfree.benchmark.cell import run_cell
+from patchfree.benchmark.runner import Plan, _cells, read_rows, run_benchmark
+from patchfree.errors import ConfigError
+
+OWN = '''"""Nearest class mean, a user's own."""
+import numpy as np
+from patchfree.benchmark import Fitted
+
+def fit(training):
+    classes = np.arange(1, len(training.legend) + 1)
+    means = np.stack([training.values[:, training.index == k].mean(1) for k in classes])
+    return Fitted(lambda: -((training.values[None] - means[:, :, None, None]) ** 2).sum(1))
+'''
+FAULTY = {
+    "shape": "from patchfree.benchmark import Fitted\nimport numpy as np\nfit = lambda t: Fitted(lambda: np.zeros((2, 2)))\n",
+    "nan": "from patchfree.benchmark import Fitted\nimport numpy as np\n"
+    "fit = lambda t: Fitted(lambda: np.full((len(t.legend), *t.index.shape), np.nan))\n",
+    "curious": "fit = lambda t: t.test\n",
+    "broken": "def fit(t):\n    return 1 / 0\n",
+    "dying": "import os\ndef fit(t):\n    os.kill(os.getpid(), 9)\n",
+    "nothing": "fit = lambda t: None\n",
+}
+SAID = {
+    "shape": r"shape gave scores of the shape \(2, 2\); need \(3, 24, 26\)",
+    "nan": r"nan gave NaN or infinite scores at 624 of 624 pixels",
+    "curious": r"The method asked for training.test; test pixels and their classes are never handed to a method",
+    "broken": r"ZeroDivisionError: division by zero \(broken.py, line 2\)",
+    "dying": r"The process ended without a result \(it was probably out of memory\)",
+    "nothing": r"fit of nothing gave NoneType; it must give a patchfree.benchmark.Fitted",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A user's scene, its description, and methods of the user's."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    scene, labels = synthetic(rows=24, cols=26, bands=10)
+    envi.save_image(str(folder / "field.hdr"), scene.values.transpose(1, 2, 0), ext=".img", dtype=np.float32)
+    write_tif(folder / "truth.tif", labels.index.astype(np.uint8))
+    (folder / "mine.toml").write_text('[field]\ntitle = "My field"\nscene = "field.hdr"\nlabels = "truth.tif"\n')
+    (folder / "mean.py").write_text(OWN)
+    for name, text in FAULTY.items():
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+def plan(folder, out, **changes):
+    settings = {"scenes": ("field",), "protocols": ("per-class:8",), "methods": ("svm",), "seeds": 1, "steps": 2}
+    return Plan(out=out, scenes_file=folder / "mine.toml", device="cpu", **(settings | changes))
+
+
+@pytest.fixture(scope="module")
+def whole(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    methods = ("svm", "cnn1d", "default", str(folder / "mean.py"))
+    asked = plan(folder, out, methods=methods, seeds=2)
+    return asked, run_benchmark(asked), out
+
+
+def test_every_cell_is_a_row_with_what_was_measured(whole):
+    _, outcome, out = whole
+    with (out / "classification.csv").open(newline="") as file:
+        written = list(csv.DictReader(file))
+    assert len(written) == len(outcome.rows) == 8
+    assert outcome.undone == []
+    assert {(row["method"], row["seed"]) for row in outcome.rows} == {
+        (m, s) for m in ("svm", "cnn1d", "default", "mean") for s in (0, 1)
+    }
+    for row in outcome.rows:
+        assert not row.get("error")
+        assert 0 <= row["overall_accuracy"] <= 1
+        assert -1 <= row["kappa"] <= 1
+        assert row["train_seconds"] > 0
+        assert row["predict_seconds"] > 0
+        assert (row["train_pixels"] + row["validation_pixels"], row["test_pixels"]) == (24, 600)
+        assert row["optimistic"] is True
+        assert row["processor"]
+        assert row["torch"]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", row["date"])
+    networks = [row for row in outcome.rows if row["method"] in ("cnn1d", "default")]
+    assert all(row["parameters"] > 1000 and row["predict_macs"] > 0 for row in networks)
+    assert all(row["train_share_of_rate"] > 0 and row["rate_float32"] > 1e8 for row in networks)
+
+
+def test_what_is_read_back_is_what_was_written(whole):
+    _, outcome, out = whole
+    again = {row["request"]: row for row in read_rows(out / "classification.csv")}
+    for row in outcome.rows:
+        assert {k: v for k, v in again[row["request"]].items() if v is not None} == {
+            k: v for k, v in row.items() if v not in (None, "")
+        }
+
+
+def test_it_resumes_and_does_nothing_twice(whole):
+    asked, outcome, out = whole
+    before = (out / "classification.csv").stat().st_mtime_ns
+    started = time.monotonic()
+    again = run_benchmark(asked)
+    assert (out / "classification.csv").stat().st_mtime_ns == before
+    assert time.monotonic() - started < 20
+    assert {row["request"] for row in again.rows} == {row["request"] for row in outcome.rows}
+
+
+def test_the_table_compares_with_the_users_own_method(whole):
+    _, _, out = whole
+    text = (out / "classification.md").read_text()
+    assert "## My field: random, 8 a class" in text
+    assert "| mean − this |" in text
+    (own,) = [line for line in text.splitlines() if line.startswith("| Nearest class mean, a user's own")]
+    (svm,) = [line for line in text.splitlines() if line.startswith("| SVM")]
+    assert own.split("|")[7].strip() == "–"
+    assert re.fullmatch(r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]", svm.split("|")[7].strip())
+
+
+def test_the_page_stands_alone_and_shows_every_map(whole):
+    _, outcome, out = whole
+    html = (out / "classification.html").read_text()
+    assert html.count("data:image/png;base64,") == 2 + 4  # scene, labels, and a map of each method
+    assert html.count("<svg") == 2
+    assert not re.search(r'(src|href)="(?!data:|#)', html)
+    for row in outcome.rows:
+        assert row["title"].replace("'", "&#39;") in html
+    assert "optimistic" in html
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_a_faulty_method_is_a_row_with_its_error_and_the_rest_goes_on(name, folder, tmp_path):
+    outcome = run_benchmark(plan(folder, tmp_path, methods=(str(folder / f"{name}.py"), "svm")))
+    wrong, right = sorted(outcome.rows, key=lambda row: row["method"] == "svm")
+    assert re.match(SAID[name], wrong["error"])
+    assert right["overall_accuracy"] > 0.5
+    text = (tmp_path / "classification.md").read_text()
+    assert f"- {wrong['title']}, seed 0: {wrong['error']}" in text
+    assert "data:image/png" in (tmp_path / "classification.html").read_text()
+
+
+def test_a_row_with_an_error_is_tried_again(folder, tmp_path):
+    mended = tmp_path / "mended"
+    path = tmp_path / "once.py"
+    path.write_text(
+        OWN.replace(
+            "    classes =",
+            f"    if not __import__('pathlib').Path({str(mended)!r}).exists():\n        1 / 0\n    classes =",
+        )
+    )
+    first = run_benchmark(plan(folder, tmp_path / "out", methods=(str(path),)))
+    mended.touch()
+    again = run_benchmark(plan(folder, tmp_path / "out", methods=(str(path),)))
+    assert first.rows[0]["error"].startswith("ZeroDivisionError")
+    (row,) = read_rows(tmp_path / "out" / "classification.csv")
+    assert row["error"] is None
+    assert row["overall_accuracy"] == again.rows[0]["overall_accuracy"] > 0.5
+
+
+def test_a_scene_that_cannot_be_split_says_why_once_for_all_methods(folder, tmp_path):
+    run_benchmark(plan(folder, tmp_path, methods=("svm", "rf"), protocols=("official", "per-class:8")))
+    text = (tmp_path / "classification.md").read_text()
+    assert "- Every method, seed 0: My field has no official split, or its files are not there." in text
+    assert text.count("no official split") == 1
+
+
+def test_cells_that_there_is_no_time_for_are_left_for_the_next_call(folder, tmp_path):
+    asked = plan(folder, tmp_path, methods=("svm", "rf"))
+    outcome = run_benchmark(Plan(**{**vars(asked), "minutes": 1e-9}))
+    assert (outcome.rows, len(outcome.undone), outcome.files) == ([], 2, [])
+    outcome = run_benchmark(Plan(**{**vars(asked), "minutes": 5.0}))
+    assert (len(outcome.rows), outcome.undone) == (2, [])
+
+
+def test_a_cell_that_outlasts_the_time_is_stopped(folder, tmp_path):
+    (tmp_path / "slow.py").write_text("import time\ndef fit(t):\n    time.sleep(600)\n")
+    began = time.monotonic()
+    outcome = run_benchmark(plan(folder, tmp_path, methods=("svm", str(tmp_path / "slow.py")), minutes=0.2))
+    assert time.monotonic() - began < 60
+    assert [row["method"] for row in outcome.rows] == ["svm"]
+    assert [cell.method for cell in outcome.undone] == [str(tmp_path / "slow.py")]
+    assert "Not done for lack of time" in (tmp_path / "classification.md").read_text()
+
+
+def test_a_cells_memory_is_its_own(folder, tmp_path):
+    (tmp_path / "large.py").write_text(
+        OWN.replace("    classes =", "    ballast = np.ones(60_000_000)\n    ballast[:] = 2\n    classes =")
+    )
+    big, small = (
+        run_cell(_cells(plan(folder, tmp_path, methods=(str(path),)))[1][0], lambda _: None)["added_memory_bytes"]
+        for path in (tmp_path / "large.py", folder / "mean.py")
+    )
+    assert 470e6 < big < 600e6
+    assert small < 100e6
+
+
+def test_another_method_scene_or_seed_is_another_request(folder, tmp_path):
+    first = run_benchmark(plan(folder, tmp_path)).rows[0]["request"]
+    other = run_benchmark(plan(folder, tmp_path, first_seed=1)).rows[0]["request"]
+    assert first != other
+    assert {row["request"] for row in read_rows(tmp_path / "classification.csv")} == {first, other}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scenes": ("mars",)}, "Got scene 'mars'; there are indian-pines"),
+        ({"scenes": ("salinas",)}, "Salinas: Salinas_corrected.mat is not below"),
+        ({"methods": ("knn",)}, "Got method 'knn'; there are svm"),
+        ({"protocols": ("random",)}, "Got protocol 'random'; there are"),
+        ({"task": "poetry"}, "Got task 'poetry'; there is classification"),
+        ({"seeds": 0}, "Got 0 seeds"),
+        ({"minutes": 0.0}, "Got 0 minutes"),
+        ({"steps": 0}, "Got 0 steps"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused_before_anything_is_done(changes, message, folder, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        run_benchmark(plan(folder, tmp_path / "out", **changes))
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_table_in_the_folder_is_not_overwritten(folder, tmp_path):
+    (tmp_path / "classification.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ConfigError, match="is no table of a benchmark: it has the columns a, b"):
+        run_benchmark(plan(folder, tmp_path))
+    assert (tmp_path / "classification.csv").read_text() == "a,b\n1,2\n"
+
+
+def test_the_command_line_prints_the_table_and_names_the_files(folder, tmp_path, cli):
+    answer = cli("benchmark", "--out", tmp_path / "b", "--scenes-file", folder / "mine.toml", "--scene", "field",
+              "--protocol", "separate:6:1", "--method", "svm", "--seeds", 1)  # fmt: skip
+    assert answer.code == 0, answer.err
+    out = answer.out
+    assert "## My field: separate blocks of 6 px, buffer 1 px" in out
+    assert str(tmp_path / "b" / "classification.html") in out
+    listed = cli("benchmark", "--list", "--scenes-file", folder / "mine.toml").out
+    assert "field              My field" in listed
+    assert "pavia-university   Pavia University; per-class:10, per-class:200, separate (files not there)" in listed
+    assert "ssrn               patch 3-D residual network (SSRN). Z. Zhong" in listed

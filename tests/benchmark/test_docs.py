@@ -1,0 +1,57 @@
+"""The page on comparing methods: its commands parse, its method runs, its tables hold what there is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from benchmark_files import training_on
+from conftest import synthetic
+from patchfree.benchmark.method import own_method
+from patchfree.benchmark.methods import METHODS
+from patchfree.benchmark.scenes import described_scenes
+from patchfree.cli import app
+
+PAGE = (Path(__file__).parents[2] / "docs" / "comparing.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_options_that_there_are(command):
+    program, name, *rest = shlex.split(command)
+    assert (program, name) == ("patchfree", "benchmark")
+    context = typer.main.get_command(app).commands[name].make_context(name, rest)
+    known = described_scenes()
+    assert set(context.params["scene"] or ()) <= {*known, "all"}
+    assert {method for method in context.params["method"] or () if not method.endswith(".py")} <= set(METHODS)
+
+
+def test_the_method_of_the_page_is_one(tmp_path):
+    (code,) = blocks("python")
+    (tmp_path / "mymethod.py").write_text(code)
+    method = own_method(tmp_path / "mymethod.py")
+    assert method.title == "Nearest class mean"
+    scene, labels = synthetic(noise=0.1)
+    mapped = method.fit(training_on(scene, labels)).score().argmax(0) + 1
+    assert (mapped == labels.index).mean() > 0.8
+
+
+def test_the_scene_of_the_page_is_described_as_it_must_be(tmp_path):
+    (text,) = blocks("toml")
+    (tmp_path / "mine.toml").write_text(text)
+    assert described_scenes(tmp_path / "mine.toml")["my-fields"].classes == ("wheat", "oats", "bare soil")
+
+
+def test_every_method_stands_in_the_table():
+    named = set(re.findall(r"`([\w-]+)`", "\n".join(line for line in PAGE.splitlines() if line.startswith("| `"))))
+    assert set(METHODS) <= named | {"default"}

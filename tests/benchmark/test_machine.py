@@ -1,0 +1,56 @@
+"""What the machine can do is measured, and what a block of code adds to memory is its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from patchfree.benchmark.machine import AddedMemory, flops, processor, product_rate, product_rates
+
+CPU = torch.device("cpu")
+linux = pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the memory of a block of code"
+)
+
+
+@linux
+def test_memory_that_was_freed_before_does_not_count():
+    before = np.ones(40_000_000)
+    del before
+    with AddedMemory(CPU) as memory:
+        small = np.ones(1_000_000)
+    assert small.sum() == 1_000_000
+    assert 0 <= memory.bytes < 100e6
+
+
+@linux
+def test_memory_that_was_freed_inside_counts():
+    with AddedMemory(CPU) as memory:
+        large = np.ones(40_000_000)
+        del large
+    assert 300e6 < memory.bytes < 400e6
+
+
+def test_operations_of_a_layer_and_its_gradient():
+    layer = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(5, 2, 1))
+    first, second = 2 * 27 * 5 * 64, 2 * 5 * 2 * 64
+    assert flops(layer, (1, 3, 8, 8), backward=False) == first + second
+    # The gradient of the first layer's input is not needed.
+    assert flops(layer, (1, 3, 8, 8), backward=True) == 2 * first + 3 * second
+
+
+def test_the_rate_of_the_machine_is_that_of_its_types():
+    rates = product_rates(CPU)
+    assert "float32" in rates
+    assert set(rates) <= {"float32", "bfloat16"}
+    assert all(1e8 < rate < 1e15 for rate in rates.values())
+    assert product_rate(torch.float32, CPU, side=64, repeats=1) > 0
+
+
+def test_the_processor_is_named_with_its_threads():
+    assert f"{torch.get_num_threads()} threads" in processor(CPU)
+    assert sys.platform not in processor(CPU)

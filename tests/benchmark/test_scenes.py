@@ -1,0 +1,174 @@
+"""The published files load by their names the day a user drops them in; a scene that is not there says what it lacks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.io
+
+import benchmark_files as published
+from patchfree.benchmark.protocols import check_protocol
+from patchfree.benchmark.scenes import described_scenes, load, missing_files
+from patchfree.errors import ConfigError, LabelError, PatchfreeError, SceneError
+
+SCENES = described_scenes()
+
+
+@pytest.mark.parametrize("name", published.MATLAB)
+def test_the_matlab_scenes_load_by_their_published_names(name, tmp_path):
+    published.write_matlab(tmp_path, name)
+    loaded = load(SCENES[name], tmp_path)
+    bands, count = published.MATLAB[name][5:]
+    assert loaded.scene.values.shape == (bands, *published.SHAPE)
+    assert (loaded.scene.values == published.cube(bands).transpose(2, 0, 1)).all()
+    assert (loaded.labels.restore(loaded.labels.index) == published.classes(count)).all()
+    assert loaded.scene.name == SCENES[name].title
+    assert [entry.name for entry in loaded.labels.legend] == list(SCENES[name].classes)
+    assert len(SCENES[name].classes) == count
+
+
+@pytest.mark.parametrize("name", published.OFFICIAL)
+def test_official_splits_of_whu_hi_lie_beside_their_scene(name, tmp_path):
+    for each in published.OFFICIAL:  # three scenes, whose splits have the same file names
+        published.write_matlab(tmp_path, each)
+    loaded = load(SCENES[name], tmp_path)
+    train, test = published.halves(published.classes(published.MATLAB[name][6]))
+    assert ((loaded.official.train | loaded.official.val) == (train > 0)).all()
+    assert (loaded.official.test == (test > 0)).all()
+    assert loaded.official.val.any()
+
+
+def test_other_names_of_the_variables_and_capitals_do_not_matter(tmp_path):
+    published.write_matlab(tmp_path, "pavia-university", variable="hyperimg")
+    (tmp_path / "Pavia" / "PaviaU.mat").rename(tmp_path / "Pavia" / "paviau.MAT")
+    scipy.io.savemat(tmp_path / "Pavia" / "PaviaU_gt.mat", {"hyperimg_gt": published.classes(9)})
+    loaded = load(SCENES["pavia-university"], tmp_path)
+    assert loaded.scene.values.shape == (103, *published.SHAPE)
+    assert len(loaded.labels.legend) == 9
+
+
+@pytest.mark.parametrize("ending", ["txt", "tif"])
+def test_houston_2013_has_its_official_split(ending, tmp_path):
+    published.write_houston_2013(tmp_path, ending=ending)
+    loaded = load(SCENES["houston-2013"], tmp_path)
+    train, test = published.halves(published.classes(15))
+    assert loaded.scene.values.shape == (144, *published.SHAPE)
+    assert ((loaded.official.train | loaded.official.val) == (train > 0)).all()
+    assert (loaded.official.test == (test > 0)).all()
+    assert (loaded.labels.restore(loaded.labels.index) == published.classes(15)).all()
+    assert loaded.labels.legend[0].name == "healthy grass"
+
+
+def test_houston_2018_is_labelled_on_a_grid_twice_as_fine(tmp_path):
+    published.write_houston_2018(tmp_path)
+    loaded = load(SCENES["houston-2018"], tmp_path)
+    assert loaded.scene.values.shape == (50, *published.SHAPE)
+    assert (loaded.labels.restore(loaded.labels.index) == published.classes(20)).all()
+    assert loaded.labels.legend[-1].name == "stadium seats"
+
+
+@pytest.mark.parametrize("by_columns", [True, False])
+def test_jasper_ridge_has_the_class_of_the_largest_abundance_in_either_order_of_the_pixels(by_columns, tmp_path):
+    truth = published.write_jasper(tmp_path, by_columns=by_columns)
+    loaded = load(SCENES["jasper-ridge"], tmp_path)
+    assert (loaded.labels.index == truth).all()
+    assert [entry.name for entry in loaded.labels.legend] == ["tree", "water", "soil", "road"]
+
+
+def test_abundances_of_another_scene_are_refused(tmp_path):
+    published.write_jasper(tmp_path)
+    scipy.io.savemat(tmp_path / "end4.mat", {"A": np.ones((4, 99)), "M": np.ones((198, 4))})
+    with pytest.raises(LabelError, match=r"end4.mat is of 99 pixels and 198 bands; the scene has 24 x 22 pixels"):
+        load(SCENES["jasper-ridge"], tmp_path)
+    scipy.io.savemat(tmp_path / "end4.mat", {"shares": np.ones((4, 99))})
+    with pytest.raises(LabelError, match=r"end4.mat holds shares; need A \(materials by pixels\) and M"):
+        load(SCENES["jasper-ridge"], tmp_path)
+
+
+def test_indian_pines_is_built_in():
+    loaded = load(SCENES["indian-pines"], None)
+    assert loaded.scene.values.shape == (200, 145, 145)
+    assert (loaded.labels.index > 0).sum() == 10_249
+
+
+def test_the_synthetic_scene_has_the_size_of_pavia_university():
+    loaded = load(SCENES["pavia-sized"], None)
+    assert loaded.scene.values.shape == (103, 610, 340)
+    assert (loaded.labels.counts > 0).all()
+    assert len(loaded.labels.legend) == 9
+
+
+def test_the_real_enmap_scene_has_its_own_split(shared_data):
+    loaded = load(SCENES["enmap-potsdam"], shared_data)
+    parts = [loaded.labels.within(getattr(loaded.official, name)).counts.tolist() for name in ("train", "val", "test")]
+    assert parts == [[402, 704, 847, 1660, 41, 152], [48, 103, 532, 286, 30, 207], [55, 146, 315, 124, 20, 0]]
+    assert [entry.name for entry in loaded.labels.legend] == list(SCENES["enmap-potsdam"].classes)
+
+
+def test_the_real_crop_of_houston_loads(shared_data):
+    loaded = load(SCENES["houston-crop"], shared_data)
+    assert loaded.scene.values.shape == (48, 128, 128)
+    assert int((loaded.labels.index > 0).sum()) == 4185
+
+
+@pytest.mark.parametrize("name", [name for name, scene in SCENES.items() if scene.scene])
+def test_a_scene_that_is_not_there_says_which_file_it_needs(name, tmp_path):
+    first = SCENES[name].scene[0].partition(":")[0]
+    assert first in missing_files(SCENES[name], tmp_path)
+    with pytest.raises(SceneError, match=r"is not below .*Get the file from its publisher"):
+        load(SCENES[name], tmp_path)
+    with pytest.raises(SceneError, match="no --data folder was given"):
+        load(SCENES[name], None)
+
+
+def test_a_scene_whose_labels_are_not_there_says_so(tmp_path):
+    published.write_matlab(tmp_path, "salinas")
+    (tmp_path / "Salinas_gt.mat").unlink()
+    with pytest.raises(SceneError, match=r"Salinas: Salinas_gt.mat is not below"):
+        load(SCENES["salinas"], tmp_path)
+    published.write_houston_2013(tmp_path)
+    (tmp_path / "2013_IEEE_GRSS_DF_Contest_Samples_VA.txt").unlink()
+    with pytest.raises(SceneError, match=r"2013_IEEE_GRSS_DF_Contest_Samples_VA.txt or val_roi.tif is not below"):
+        load(SCENES["houston-2013"], tmp_path)
+
+
+def test_every_described_scene_asks_for_protocols_that_there_are():
+    for scene in SCENES.values():
+        assert scene.cite
+        for protocol in scene.protocols:
+            check_protocol(protocol)
+        assert ("official" in scene.protocols) <= bool(scene.official)
+
+
+def test_a_users_scene_is_described_in_a_file_of_the_same_form(tmp_path):
+    published.write_matlab(tmp_path, "salinas")
+    file = tmp_path / "mine.toml"
+    file.write_text('[field]\nscene = "Salinas_corrected.mat"\nlabels = "Salinas_gt.mat"\nclasses = ["maize"]\n')
+    found = described_scenes(file)
+    assert found.keys() > SCENES.keys()
+    loaded = load(found["field"], tmp_path)
+    assert loaded.labels.legend[0].name == "maize"
+    assert loaded.labels.legend[1].name == "class 2"
+    assert loaded.scene.name == "field"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[a]\nscene = 3\nlabels = 'x'", "scene a has 3 where a name or a list of names is needed"),
+        ("[a]\nscene = 'x'", "scene a needs `scene`, and `labels` or `official`"),
+        ("[a]\nscene = 'x'\nlabels = 'y'\ncolour = 1", "scene a has the unknown setting colour; there are abundances"),
+        ("[a]\nscene = 'x'\nofficial = { train = 'y' }", "the official split of a has train; it needs train and test"),
+        ("a = 3", "a = 3 stands outside of a scene"),
+        ("[a", "cannot be read as a list of scenes"),
+    ],
+)
+def test_a_faulty_description_is_refused(text, message, tmp_path):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        described_scenes(tmp_path / "mine.toml")
+
+
+def test_a_missing_description_is_refused(tmp_path):
+    with pytest.raises(PatchfreeError, match=r"none.toml cannot be read as a list of scenes"):
+        described_scenes(tmp_path / "none.toml")
