@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor, nn
 
 from patchfree.augment import jitter_bands, shuffle_scene
@@ -201,7 +201,7 @@ class Trainer:
         self.optimiser.step()
         return value
 
-    def _loss(self, piece: Piece, pixels: Int[Tensor, " n"], classes: Int[Tensor, " n"]) -> Float32[Tensor, ""]:
+    def _loss(self, piece: Piece, pixels: Int[Tensor, " n"], classes: Int[Tensor, " n"]) -> Float[Tensor, ""]:
         """Mean loss of these pixels of a scene, which is changed at random first, as the recipe says."""
         values, valid = piece.values, piece.valid
         if self.recipe.shuffle:
