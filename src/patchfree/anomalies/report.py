@@ -117,7 +117,7 @@ def _pictures(finding: Finding) -> dict[str, tuple[str, str, bytes]]:
     objects = _coarse(finding.index, step) > 0
     pictures = {
         "scene": ("Scene", f"False colour ({bands})", colour),
-        "scores": ("Scores", "Dark is like the background, bright is not", _score_picture(scores, finding.above)),
+        "scores": ("Scores", "Dark is like the background, bright is not", score_picture(scores, finding.above)),
         "detections": (
             "Detections",
             "Vermilion, each in a ring; the scene in grey",
@@ -157,7 +157,7 @@ def _coarse(layer: np.ndarray, step: int) -> np.ndarray:
     return layer
 
 
-def _score_picture(scores: Float[np.ndarray, "h w"], above: float) -> figures.Picture:
+def score_picture(scores: Float[np.ndarray, "h w"], above: float) -> figures.Picture:
     """Scores from their first percentile to the threshold, or to their highest thousandth if that is higher."""
     held = scores[np.isfinite(scores)]
     low, high = float(np.quantile(held, 0.01)), max(above, float(np.quantile(held, 0.999)))
