@@ -21,9 +21,9 @@ import torch
 
 from patchfree.labels import PALETTE, LandCover
 from patchfree.models import MODELS
-from patchfree.predict import Standardisation
 from patchfree.run import Run
 from patchfree.scene import Bands
+from patchfree.standardise import Standardisation
 
 BANDS, CLASSES = 64, 16
 MEMORY = 2_000_000_000

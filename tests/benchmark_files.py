@@ -9,8 +9,8 @@ import torch
 from spectral.io import envi
 
 from patchfree.benchmark.method import Training
-from patchfree.predict import Standardisation
 from patchfree.split import random_split
+from patchfree.standardise import Standardisation
 
 MATLAB = {
     # scene: folder, cube file and variable, label file and variable, bands, classes

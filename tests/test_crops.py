@@ -15,11 +15,11 @@ from patchfree.inputs import job_given
 from patchfree.io.source import SceneSource
 from patchfree.labels import make_labels
 from patchfree.models import MODELS
-from patchfree.predict import Standardisation
 from patchfree.recipes import get_recipe
 from patchfree.run import load_run
 from patchfree.scene import Grid
 from patchfree.split import random_split
+from patchfree.standardise import Standardisation
 from patchfree.stream.budget import cut_training_bytes, training_bytes
 from patchfree.stream.crops import ALIGN, cut_out, lay_out, neighbourhoods, on_canvas, thumbnail
 from patchfree.training import train

@@ -15,9 +15,10 @@ from patchfree import fit
 from patchfree.controls import run_control
 from patchfree.errors import SplitError, TrainingFailed
 from patchfree.fit import Trainer, class_offsets, learning_rate
-from patchfree.predict import Standardisation, predict_scores
+from patchfree.predict import predict_scores
 from patchfree.recipes import RECIPES, Recipe
 from patchfree.split import random_split
+from patchfree.standardise import Standardisation
 
 CPU = torch.device("cpu")
 STEPS = 12

@@ -18,9 +18,9 @@ from large import LEAST, WINDOWS, large_scene, read, tags, unfinished
 from patchfree.errors import RunError
 from patchfree.labels import LandCover
 from patchfree.models import MODELS
-from patchfree.predict import Standardisation
 from patchfree.run import Run
 from patchfree.scene import Bands
+from patchfree.standardise import Standardisation
 from patchfree.stream import mapping, runners
 from patchfree.stream.budget import whole_bytes
 

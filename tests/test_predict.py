@@ -14,8 +14,9 @@ from conftest import UTM33
 from patchfree.errors import SceneError
 from patchfree.labels import LandCover
 from patchfree.models.freenet import FreeNet
-from patchfree.predict import Prediction, Standardisation, predict_scores, probabilities
-from patchfree.scene import Bands, Grid, make_scene
+from patchfree.predict import Prediction, predict_scores, probabilities
+from patchfree.scene import Grid, make_scene
+from patchfree.standardise import Standardisation
 
 LEGEND = (LandCover(1, "water", (0, 0, 200)), LandCover(10, "wood", (0, 150, 0)), LandCover(14, "sand", (240, 220, 90)))
 CPU = torch.device("cpu")
@@ -28,42 +29,6 @@ def holed(scene):
     missing = np.zeros(scene.values.shape, bool)
     missing[4, 10:15, 20:30] = True
     return make_scene(scene.values * 3 + 7, missing=missing, bands=scene.bands, grid=scene.grid, name="holed")
-
-
-class TestStandardisation:
-    def test_bands_have_mean_0_and_deviation_1_over_the_pixels_with_data(self, holed):
-        values = Standardisation.of(holed).apply(holed)[:, holed.valid]
-        np.testing.assert_allclose(values.mean(1), 0, atol=1e-5)
-        np.testing.assert_allclose(values.std(1), 1, atol=1e-5)
-
-    def test_pixels_without_data_are_0_and_do_not_count(self, holed):
-        other = dataclasses.replace(holed, values=np.where(holed.valid, holed.values, np.float32(1e6)))
-        measured = Standardisation.of(other)
-        assert measured.mean == Standardisation.of(holed).mean
-        assert measured.std == Standardisation.of(holed).std
-        assert not measured.apply(other)[:, ~holed.valid].any()
-
-    def test_another_scene_is_measured_with_the_same_ruler(self, scene):
-        measured = Standardisation.of(scene)
-        brighter = dataclasses.replace(scene, values=scene.values + 1)
-        shift = measured.apply(brighter) - measured.apply(scene)
-        np.testing.assert_allclose(
-            shift, np.broadcast_to(1 / np.array(measured.std)[:, None, None], shift.shape), rtol=1e-3
-        )
-
-    @pytest.mark.parametrize("value", [0.0, 0.1, 31_000.3])
-    def test_a_constant_band_becomes_0(self, value):
-        values = np.stack([np.full((20, 20), value), np.arange(400.0).reshape(20, 20)]).astype(np.float32)
-        scene = make_scene(
-            values, missing=np.zeros(values.shape, bool), bands=Bands((1, 2), 2), grid=Grid(20, 20), name="flat"
-        )
-        assert Standardisation.of(scene).std[0] == 1
-        np.testing.assert_allclose(Standardisation.of(scene).apply(scene)[0], 0, atol=1e-2)
-
-    def test_the_scene_is_left_as_it_is(self, holed):
-        before = holed.fingerprint()
-        Standardisation.of(holed).apply(holed)
-        assert holed.fingerprint() == before
 
 
 class TestProbabilities:

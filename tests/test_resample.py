@@ -15,10 +15,10 @@ from jobs import short
 from patchfree.errors import BandMismatch
 from patchfree.io import open_scene
 from patchfree.labels import LandCover
-from patchfree.predict import Standardisation
 from patchfree.resample import resampling_weights
 from patchfree.run import load_run
 from patchfree.scene import Bands, Grid, describe_matching, make_scene
+from patchfree.standardise import Standardisation
 from patchfree.stream import mapping
 from patchfree.training import train
 from windowed import untrained

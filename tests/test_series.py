@@ -20,11 +20,12 @@ from patchfree.labels import make_labels
 from patchfree.losses import masked_cross_entropy
 from patchfree.models import trained_model
 from patchfree.models._statistics import Recording
-from patchfree.predict import Standardisation, predict_scores
+from patchfree.predict import predict_scores
 from patchfree.run import learnt_pixels, load_run
 from patchfree.scene import Bands, Grid
 from patchfree.series import GAP, join_labels, join_scenes, read_pairs, scenes_of
 from patchfree.split import Split, leak_audit
+from patchfree.standardise import Standardisation
 from patchfree.training import Outputs, train
 
 CPU = torch.device("cpu")

@@ -25,7 +25,7 @@ ORDER = [
     "io series",
     "split polygons",
     "blocks",
-    "sample losses augment models recipes",
+    "sample losses augment models recipes standardise",
     "fit predict calibrate confusion design controls",
     "assessment measured",
     "run",

@@ -9,9 +9,9 @@ from patchfree.io.source import SceneSource
 from patchfree.labels import LandCover
 from patchfree.models import MODELS
 from patchfree.models.freenet import FreeNet
-from patchfree.predict import Standardisation
 from patchfree.run import Run
 from patchfree.scene import Bands
+from patchfree.standardise import Standardisation
 from patchfree.stream.evaluate import Evaluation, evaluate
 from patchfree.stream.journal import Journal
 

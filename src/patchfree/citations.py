@@ -11,11 +11,18 @@ from patchfree.errors import RunError
 if TYPE_CHECKING:
     from patchfree.run import Run
 
+FREENET = (
+    "Z. Zheng, Y. Zhong, A. Ma, L. Zhang (2020). FPGA: Fast Patch-Free Global Learning Framework for Fully End-to-End "
+    "Hyperspectral Image Classification. IEEE Transactions on Geoscience and Remote Sensing 58(8), 5612-5626. "
+    "doi:10.1109/TGRS.2020.2967821"
+)
+
 METHODS: dict[str, str] = {
-    "freenet": (
-        "Z. Zheng, Y. Zhong, A. Ma, L. Zhang (2020). FPGA: Fast Patch-Free Global Learning Framework for Fully End-to-End "
-        "Hyperspectral Image Classification. IEEE Transactions on Geoscience and Remote Sensing 58(8), 5612-5626. "
-        "doi:10.1109/TGRS.2020.2967821"
+    "freenet": FREENET,
+    "freenet-half": FREENET,
+    "noise-adjusted": (
+        "A. A. Green, M. Berman, P. Switzer, M. D. Craig (1988). A transformation for ordering multispectral data in terms of image "
+        "quality with implications for noise removal. IEEE TGRS 26(1), 65-74. doi:10.1109/36.3001"
     ),
     "group-norm": "Y. Wu, K. He (2018). Group Normalization. ECCV.",
     "squeeze-excitation": "J. Hu, L. Shen, G. Sun (2018). Squeeze-and-Excitation Networks. CVPR.",
@@ -76,6 +83,7 @@ def references(metrics: dict[str, Any]) -> list[str]:
     """References of the methods behind a run, from its `metrics.json`."""
     recipe = metrics["recipe"]
     used = [recipe["model"], "group-norm", "squeeze-excitation"]
+    used += ["noise-adjusted"] if recipe.get("components") else []
     used += ["adamw"] if recipe["optimiser"] == "adamw" else []
     used += ["one-cycle"] if recipe["schedule"] == "one-cycle" else []
     used += ["label-smoothing"] if recipe["label_smoothing"] else []

@@ -32,13 +32,14 @@ from patchfree.labels import Labels
 from patchfree.measured import class_areas, headline, member_facts, pixel_counts
 from patchfree.models import MODELS, trained_model
 from patchfree.models._statistics import Recording
-from patchfree.predict import Prediction, Standardisation, predict_scores, probabilities
+from patchfree.predict import Prediction, predict_scores, probabilities
 from patchfree.progress import Progress
 from patchfree.ranks import Ranks
 from patchfree.recipes import Recipe
 from patchfree.run import Run, read_tensors
 from patchfree.scene import Scene, describe_matching
 from patchfree.split import Split, leak_audit
+from patchfree.standardise import Standardisation
 from patchfree.stream.budget import evaluation_memory
 from patchfree.stream.scores import Streamed, stream_scores
 
@@ -112,7 +113,7 @@ class Work:
             grid=job.scene.ground,
             windows=job.scene.patches,
         )
-        self.standardisation = Standardisation.of(job.scene)
+        self.standardisation = Standardisation.of(job.scene, job.recipe.components)
         self.values = self.standardisation.apply(job.scene)
         self.log: list[dict[str, Any]] = []
 
@@ -284,7 +285,7 @@ class Work:
         """
         job = self.job
         self.tell(Progress("map", 0, 1))
-        bands, classes = len(job.scene.bands), len(job.labels.legend)
+        bands, classes = self.standardisation.inputs, len(job.labels.legend)
         model = trained_model(job.recipe.model, weights, bands=bands, classes=classes, device=job.device)
         found, statistics = np.zeros((classes, *job.scene.grid.shape), np.float32), Recording()
         streamed: list[Streamed | None] = []

@@ -23,43 +23,7 @@ from patchfree.io.zarr_layers import is_zarr, write_zarr
 from patchfree.labels import LandCover
 from patchfree.models import SceneModel
 from patchfree.models._statistics import OF_THE_SCENE, Statistics
-from patchfree.scene import Grid, Member, Scene
-
-
-@dataclass(frozen=True, eq=False)
-class Standardisation:
-    """Mean and standard deviation of each band over the pixels with data of the training scene.
-
-    They use all pixels and no label, test pixels included: the usual transductive setting, stated in the docs.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @classmethod
-    def of(cls, scene: Scene) -> Standardisation:
-        """Measure a scene, in double precision; a constant band gets a standard deviation of 1."""
-        mean, std = [], []
-        for band in scene.values:
-            values = band[scene.valid].astype(np.float64)
-            mean.append(float(values.mean()))
-            spread = float(values.std())
-            std.append(spread if spread > 1e-12 * max(1.0, abs(mean[-1])) else 1.0)
-        return cls(tuple(mean), tuple(std))
-
-    def apply(self, scene: Scene) -> Float32[np.ndarray, "c h w"]:
-        """Standardised bands, 0 where there is no data."""
-        return self.apply_to(scene.values, scene.valid)
-
-    def apply_to(
-        self, values: Float32[np.ndarray, "c h w"], valid: Bool[np.ndarray, "h w"]
-    ) -> Float32[np.ndarray, "c h w"]:
-        """The same for bands that are no scene: a window of one."""
-        mean = np.asarray(self.mean, np.float32)[:, None, None]
-        std = np.asarray(self.std, np.float32)[:, None, None]
-        standardised = (values - mean) / std
-        standardised[:, ~valid] = 0
-        return standardised
+from patchfree.scene import Grid, Member
 
 
 @dataclass(frozen=True, eq=False)

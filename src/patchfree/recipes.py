@@ -16,6 +16,8 @@ class Recipe:
     Attributes:
         name: the recipe's name.
         model: name in `patchfree.models.MODELS`.
+        components: how many noise-adjusted components of the bands the network sees (`patchfree.standardise`); 0 for the
+            bands themselves, as it does where there are no more bands than that.
         steps: optimiser steps; each is one forward and backward pass of the whole scene.
         optimiser: "sgd" (momentum 0.9) or "adamw".
         learning_rate: peak rate.
@@ -48,6 +50,7 @@ class Recipe:
     weight_decay: float
     clip: float
     sampling: Literal["gs2", "balanced", "all"]
+    components: int = 0
     warm_up: float = 0.0
     per_class: int = 20
     every_class: bool = False
@@ -65,6 +68,7 @@ class Recipe:
             raise ConfigError(f"Got learning_rate={self.learning_rate:g}; need a positive number such as 0.001.")
         ranges = {"clip": (1e-9, 1e9), "per_class": (1, 1e9), "weight_decay": (0, 1), "label_smoothing": (0, 0.99)}
         ranges |= {"warm_up": (0, 1), "jitter": (0, 10), "prior": (0, 1)}
+        ranges |= {"components": (0, 1e6)}
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"Got {name}={getattr(self, name):g}; need {low:g} to {high:g}.")

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import safetensors
 import safetensors.torch
+import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
@@ -26,10 +27,13 @@ from patchfree.io.gdal import open_raster
 from patchfree.labels import LandCover
 from patchfree.models import trained_model
 from patchfree.models._statistics import Recorded, Recording, Statistics
-from patchfree.predict import Prediction, Standardisation, predict_scores, probabilities
+from patchfree.predict import Prediction, predict_scores, probabilities
 from patchfree.scene import MADE_BANDS, Bands, Scene, describe_matching
+from patchfree.standardise import Standardisation
 
 FORMAT = 2
+COMPONENTS = "standardisation.components"
+"""Name, among the weights in `model.safetensors`, of what is no weight: what the network's inputs take of each band."""
 FARTHEST_MEAN = 20.0  # standard deviations of a band; a scene of other units is hundreds away
 UNFINISHED = ".unfinished"
 SCENES = "scenes"
@@ -44,7 +48,7 @@ class Run:
         model: name in `patchfree.models.MODELS`.
         weights: the network's tensors.
         bands: the bands it was trained on.
-        standardisation: mean and deviation of those bands.
+        standardisation: mean and deviation of those bands, and the components of them that the network takes.
         legend: the classes.
         offsets: added to the scores: how common each class was among the training pixels, as far as the recipe says.
         untrained: positions in the legend of classes without training pixels: never mapped.
@@ -90,7 +94,9 @@ class Run:
         scene = scene.matching(self.bands)
         self.check_magnitude(scene.values[:, scene.valid].mean(1, dtype=np.float64), scene.name)
         where = choose_device(device)
-        network = trained_model(self.model, self.weights, bands=len(self.bands), classes=len(self.legend), device=where)
+        network = trained_model(
+            self.model, self.weights, bands=self.standardisation.inputs, classes=len(self.legend), device=where
+        )
         values, source = self.standardisation.apply(scene), self.statistics_source(statistics)
         scores = predict_scores(network, values, scene.valid, device=where, statistics=source)
         chances = probabilities(
@@ -135,12 +141,18 @@ class Run:
 
     @property
     def model_hash(self) -> str:
-        """A hash of the weights."""
-        return _hash(safetensors.torch.save(self.weights))
+        """A hash of the weights, and of the components of the bands that they take, if any."""
+        return _hash(self._tensors())
+
+    def _tensors(self) -> bytes:
+        """The content of `model.safetensors`."""
+        components = self.standardisation.components
+        own = {} if components is None else {COMPONENTS: torch.from_numpy(components)}
+        return safetensors.torch.save(self.weights | own)
 
     def save_model(self, folder: Path) -> None:
         """Write `model.safetensors` and `model.json` into a folder."""
-        data = safetensors.torch.save(self.weights)
+        data, standardisation = self._tensors(), self.standardisation
         write_bytes(folder / "model.safetensors", data)
         write_bytes(folder / "statistics.safetensors", safetensors.torch.save(self.statistics))
         write_json(
@@ -151,7 +163,7 @@ class Run:
                 "weights_hash": _hash(data),
                 "parameters": sum(value.numel() for value in self.weights.values()),
                 "bands": dataclasses.asdict(self.bands),
-                "standardisation": dataclasses.asdict(self.standardisation),
+                "standardisation": {"mean": list(standardisation.mean), "std": list(standardisation.std)},
                 "legend": [dataclasses.asdict(entry) for entry in self.legend],
                 "offsets": list(self.offsets),
                 "untrained": list(self.untrained),
@@ -212,6 +224,7 @@ def load_run(folder: str | Path) -> Run:
 def _from_facts(facts: dict[str, Any], folder: Path, metrics: dict[str, Any]) -> Run:
     """The run that `model.json` describes, with the weights beside it."""
     weights = read_tensors(folder / "model.safetensors", facts["weights_hash"])
+    components = weights.pop(COMPONENTS, None)
     bands, statistics = facts["bands"], folder / "statistics.safetensors"
     return Run(
         model=facts["model"],
@@ -223,7 +236,9 @@ def _from_facts(facts: dict[str, Any], folder: Path, metrics: dict[str, Any]) ->
             None if bands["fwhm_nm"] is None else tuple(bands["fwhm_nm"]),
         ),
         standardisation=Standardisation(
-            tuple(facts["standardisation"]["mean"]), tuple(facts["standardisation"]["std"])
+            tuple(facts["standardisation"]["mean"]),
+            tuple(facts["standardisation"]["std"]),
+            None if components is None else components.numpy(),
         ),
         legend=tuple(LandCover(e["value"], e["name"], tuple(e["colour"])) for e in facts["legend"]),
         offsets=tuple(facts["offsets"]),

@@ -152,6 +152,11 @@ def _model(run: Run) -> dict[str, Any]:
         ],
         "resize_type": None,
     }
+    if run.standardisation.components is not None:  # after the scaling; the weights hold the matrix
+        inputs["pre_processing_function"] = {
+            "format": "python",
+            "expression": "patchfree.standardise.Standardisation.apply_to",
+        }
     outputs = {
         "name": "class scores",
         "tasks": ["semantic-segmentation"],

@@ -12,9 +12,9 @@ from conftest import synthetic
 from patchfree.errors import ConfigError
 from patchfree.fit import Trainer, learning_rate
 from patchfree.models import MODELS
-from patchfree.predict import Standardisation
 from patchfree.recipes import RECIPES, get_recipe
 from patchfree.split import random_split
+from patchfree.standardise import Standardisation
 
 
 @pytest.fixture(params=sorted(RECIPES))

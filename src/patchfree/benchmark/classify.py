@@ -19,9 +19,9 @@ from patchfree.confusion import accuracies, confusion_counts
 from patchfree.device import choose_device
 from patchfree.files import write_bytes, write_json
 from patchfree.models import MODELS
-from patchfree.predict import Standardisation
 from patchfree.progress import Progress
 from patchfree.split import Split, leak_audit
+from patchfree.standardise import Standardisation
 
 MEASURES = ("overall_accuracy", "average_accuracy", "kappa", "mean_iou")
 

@@ -30,9 +30,9 @@ from patchfree.benchmark.scenes import load_anomalies
 from patchfree.device import choose_device
 from patchfree.errors import ConfigError
 from patchfree.files import write_bytes, write_json
-from patchfree.predict import Standardisation
 from patchfree.progress import Progress
 from patchfree.scene import Scene
+from patchfree.standardise import Standardisation
 
 PROTOCOL = "unlabelled"
 PROTOCOL_TEXT = f"{PROTOCOL}, the whole scene without any label; its mask is looked at once, to measure"

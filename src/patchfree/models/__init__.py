@@ -4,12 +4,13 @@ import torch
 from torch import Tensor
 
 from patchfree.models._contract import SceneModel
-from patchfree.models.freenet import FreeNet
+from patchfree.models.freenet import FreeNet, FreeNetHalf
 
 __all__ = ["MODELS", "SceneModel", "trained_model"]
 
 MODELS: dict[str, type[SceneModel]] = {
     "freenet": FreeNet,
+    "freenet-half": FreeNetHalf,
 }
 
 

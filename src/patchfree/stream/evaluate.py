@@ -69,7 +69,7 @@ class Evaluation:
         found = trained_model(
             self.run.model,
             self.run.weights,
-            bands=len(self.run.bands),
+            bands=self.run.standardisation.inputs,
             classes=len(self.run.legend),
             device=choose_device(self.device),
         )

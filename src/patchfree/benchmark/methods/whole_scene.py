@@ -15,6 +15,7 @@ from patchfree.models import MODELS, SceneModel
 from patchfree.predict import predict_scores
 from patchfree.progress import Progress
 from patchfree.recipes import Recipe
+from patchfree.standardise import Standardisation
 
 TITLES = {
     "default": "patchfree (default recipe)",
@@ -40,9 +41,12 @@ def fit(recipe: Recipe, training: Training) -> Fitted:
     recipe = recipe.resolved(apart=training.apart)
     if training.steps:
         recipe = dataclasses.replace(recipe, steps=training.steps)
-    bands, k = len(training.values), len(training.legend)
+    # Timed with the rest: what a recipe takes of the bands is part of its work.
+    standard = Standardisation.of(training.scene, recipe.components)
+    values, k = standard.apply(training.scene), len(training.legend)
+    bands = standard.inputs
     trainer = Trainer(
-        training.values,
+        values,
         training.valid,
         training.index,
         train=training.learnt,
@@ -59,7 +63,7 @@ def fit(recipe: Recipe, training: Training) -> Fitted:
 
     def score() -> Float32[np.ndarray, "k h w"]:
         assert isinstance(trainer.model, SceneModel)
-        scores = predict_scores(trainer.model, training.values, training.valid, device=training.device)
+        scores = predict_scores(trainer.model, values, training.valid, device=training.device)
         scores += offsets[:, None, None]
         scores[absent] = scores.min() - 1  # never mapped, as in a run
         return scores
@@ -74,6 +78,6 @@ def fit(recipe: Recipe, training: Training) -> Fitted:
         settings={
             name: value
             for name, value in dataclasses.asdict(recipe).items()
-            if name in ("steps", "learning_rate", "shuffle")
+            if name in ("steps", "learning_rate", "shuffle", "model", "components")
         },
     )
