@@ -16,7 +16,7 @@ from patchfree.controls import run_control
 from patchfree.errors import SplitError, TrainingFailed
 from patchfree.fit import Trainer, class_offsets, learning_rate
 from patchfree.predict import predict_scores
-from patchfree.recipes import RECIPES, Recipe
+from patchfree.recipes import RECIPES, Recipe, get_recipe
 from patchfree.split import random_split
 from patchfree.standardise import Standardisation
 
@@ -222,15 +222,30 @@ class TestClassOffsets:
     INDEX = np.array([[1, 1, 1, 2, 3, 3, 4]])
     TRAIN = np.array([[True, True, True, True, False, False, False]])
 
-    def test_they_are_the_log_frequencies_of_the_training_pixels_as_far_as_the_prior_says(self):
-        found = class_offsets(self.INDEX, self.TRAIN, 4, 0.5)
-        np.testing.assert_allclose(found[:2], [0.5 * np.log(0.75), 0.5 * np.log(0.25)], rtol=1e-6)
+    def recipe(self, prior, per_class=1, **changes):
+        return get_recipe("default", prior=prior, per_class=per_class, **changes)
+
+    def test_they_put_the_frequencies_of_the_training_pixels_back_as_far_as_the_prior_says(self):
+        found = class_offsets(self.INDEX, self.TRAIN, 4, self.recipe(0.5))
+        # One pixel of each class is drawn, three and one are there: 3/4 and 1/4 in place of a half each.
+        np.testing.assert_allclose(found[:2], [0.5 * np.log(1.5), 0.5 * np.log(0.5)], rtol=1e-6)
+
+    @pytest.mark.parametrize("changes", [{"per_class": 3}, {"per_class": 60}, {"sampling": "all"}])
+    def test_what_the_network_is_shown_as_often_as_it_occurs_needs_none(self, changes):
+        assert not class_offsets(self.INDEX, self.TRAIN, 4, self.recipe(1.0, **changes)).any()
+
+    def test_classes_that_are_drawn_whole_are_raised_alike(self):
+        index = np.repeat([1, 2, 3], [100, 10, 2])[None]
+        found = class_offsets(index, index > 0, 3, self.recipe(1.0, per_class=20))
+        assert found[1] == pytest.approx(found[2], abs=1e-6)
+        # So that the odds of the large class against them are those of all its pixels.
+        assert found[0] - found[1] == pytest.approx(np.log(100 / 20), abs=1e-5)
 
     def test_classes_without_a_training_pixel_get_none(self):
-        assert class_offsets(self.INDEX, self.TRAIN, 4, 1.0)[2:].tolist() == [0, 0]
+        assert class_offsets(self.INDEX, self.TRAIN, 4, self.recipe(1.0))[2:].tolist() == [0, 0]
 
     def test_without_a_prior_there_are_none(self):
-        assert not class_offsets(self.INDEX, self.TRAIN, 4, 0.0).any()
+        assert not class_offsets(self.INDEX, self.TRAIN, 4, self.recipe(0.0)).any()
 
 
 class TestLearningRate:

@@ -264,16 +264,21 @@ class Trainer:
 
 
 def class_offsets(
-    index: Int[np.ndarray, "h w"], train: Bool[np.ndarray, "h w"], classes: int, prior: float
+    index: Int[np.ndarray, "h w"], train: Bool[np.ndarray, "h w"], classes: int, recipe: Recipe
 ) -> Float32[np.ndarray, " k"]:
-    """What to add to the scores: `prior` times the log frequency of each class among the training pixels.
+    """What to add to the scores: `prior` times the log of how much oftener a class occurs than balanced steps show it.
 
-    Classes without a training pixel get 0; they are never mapped anyway.
+    It occurs as often as it does among the training pixels. A network learns the frequencies that it is shown, and balanced steps show small classes too often. A class that is drawn
+    whole in each step is shown as often as it can be and gets no more than its share. Classes without a training pixel get 0; they
+    are never mapped anyway. Without balanced steps the network is shown the frequencies themselves, and nothing is added.
 
-    Reference: Menon et al., "Long-tail learning via logit adjustment", ICLR 2021.
+    Reference: Menon et al., "Long-tail learning via logit adjustment", ICLR 2021; the frequencies in the steps are our addition.
     """
-    counts = np.bincount(index[train], minlength=classes + 1)[1:].astype(np.float32)
-    return (prior * np.log(np.where(counts > 0, counts / counts.sum(), 1))).astype(np.float32)
+    counts = np.bincount(index[train], minlength=classes + 1)[1:].astype(np.float64)
+    drawn = np.minimum(counts, recipe.per_class) if recipe.sampling == "balanced" else counts
+    known = counts > 0
+    frequent, shown = (np.where(known, n, 1) / max(n.sum(), 1) for n in (counts, drawn))
+    return (recipe.prior * np.where(known, np.log(frequent) - np.log(shown), 0)).astype(np.float32)
 
 
 def _labelled(

@@ -313,7 +313,7 @@ class Work:
     def _classes(self, train: Bool[np.ndarray, "h w"]) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """What to add to each class's score, and the positions in the legend of classes without a training pixel."""
         job, k = self.job, len(self.job.labels.legend)
-        offsets = class_offsets(job.labels.index, train, k, job.recipe.prior)
+        offsets = class_offsets(job.labels.index, train, k, job.recipe)
         untrained = [i for i in range(k) if not (train & (job.labels.index == i + 1)).any()]
         return tuple(float(v) for v in offsets), tuple(untrained)
 

@@ -58,7 +58,7 @@ def fit(recipe: Recipe, training: Training) -> Fitted:
     )
     for step in trainer.run():
         training.tell(Progress("training", step.number, step.of, step.loss))
-    offsets = class_offsets(training.index, training.learnt, k, recipe.prior)
+    offsets = class_offsets(training.index, training.learnt, k, recipe)
     absent = [i for i in range(k) if not (training.index == i + 1).any()]
 
     def score() -> Float32[np.ndarray, "k h w"]:
