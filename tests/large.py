@@ -12,7 +12,7 @@ import rasterio
 from conftest import synthetic
 from jobs import QUICK, command, make_files, write_scene
 
-LEAST = "270MB"
+LEAST = "262MB"
 """Enough for windows of 32 pixels, and not for the scene as a whole."""
 WINDOWS, PASSES = 16, 17
 """Four by four windows; a pass for each of 9 statistics, for the maps of each of 7 stages that are kept, and the first."""

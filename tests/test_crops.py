@@ -15,7 +15,7 @@ from patchfree.inputs import job_given
 from patchfree.io.source import SceneSource
 from patchfree.labels import make_labels
 from patchfree.models import MODELS
-from patchfree.recipes import get_recipe
+from patchfree.recipes import RECIPES, get_recipe
 from patchfree.run import load_run
 from patchfree.scene import Grid
 from patchfree.split import random_split
@@ -68,7 +68,7 @@ def laid_out(folder, largest=10**9):
 def too_little(folder, share=0.5):
     """Memory for the neighbourhoods and not for the whole."""
     with torch.device("meta"):
-        model = MODELS["freenet"](bands=12, classes=16)
+        model = MODELS[RECIPES["default"].model](bands=12, classes=16)
     whole = training_bytes(model, [(ROWS, COLS)], recompute=True)
     cut = training_bytes(model, [laid_out(folder).shape], recompute=True)
     assert cut < whole
@@ -125,7 +125,7 @@ def test_a_network_sees_each_neighbourhood_by_itself(spots, source):
 
     scene = cut_out(source, laid_out(spots))
     torch.manual_seed(0)
-    model = MODELS["freenet"](bands=12, classes=3)
+    model = MODELS[RECIPES["default"].model](bands=12, classes=3)
     values, holds = source.read(None, source.choice(scene.bands))
     recording = Recording()
     whole = predict_scores(model, values, holds, device=CPU, statistics=recording)
@@ -187,7 +187,7 @@ def test_feature_maps_computed_anew_give_the_same_bits():
 def test_feature_maps_are_computed_anew_where_memory_is_short(monkeypatch):
     scene, labels = synthetic(rows=40, cols=50)
     with torch.device("meta"):
-        model = MODELS["freenet"](bands=12, classes=3)
+        model = MODELS[RECIPES["default"].model](bands=12, classes=3)
     plenty, enough = (training_bytes(model, [(40, 50)], recompute=flag) for flag in (False, True))
     seen, real = [], Trainer.run
     monkeypatch.setattr(Trainer, "run", lambda self: seen.append(self.model.recompute) or real(self))
@@ -303,7 +303,7 @@ def test_refit_and_more_outputs_of_a_finished_run(cli, spots, tmp_path):
 def test_a_list_of_scenes_that_do_not_fit_is_cut_too(cli, spots, tmp_path):
     (spots / "list.csv").write_text("scene,labels\nscene.tif,labels.tif\nscene.tif,labels.tif\n")
     with torch.device("meta"):
-        model = MODELS["freenet"](bands=12, classes=16)
+        model = MODELS[RECIPES["default"].model](bands=12, classes=16)
     each = [window_shape(group) for group in laid_out(spots, largest=0).groups]
     least = cut_training_bytes(model, [*each, *each])
     words = ("train", spots / "list.csv", *SHORT)
@@ -341,7 +341,7 @@ def test_official_split_files_are_cut_together(spots, tmp_path):
     scene, found, split = job_given(
         str(spots / "scene.tif"), None, (str(tmp_path / "train.tif"), str(tmp_path / "test.tif"), None),
         Reading(None, "", None, None, None, None, None, 1),
-        ignore=(), ways=Ways(None, None, None, None), seed=0, model="freenet", memory=too_little(spots),
+        ignore=(), ways=Ways(None, None, None, None), seed=0, model=RECIPES["default"].model, memory=too_little(spots),
     )  # fmt: skip
     assert len(scene.cut.places) == 3
     assert (found.index > 0).sum() == (labels.index > 0).sum()

@@ -379,7 +379,7 @@ def cluster(tmp_path):
 def test_map_goes_on_when_a_process_of_this_machine_is_killed(begin, large, tmp_path):
     psutil = pytest.importorskip("psutil")  # distributed needs it
     pytest.importorskip("distributed")
-    process = begin(*large.words(tmp_path / "out", "--workers", 2, memory="540MB"))
+    process = begin(*large.words(tmp_path / "out", "--workers", 2, memory="524MB"))
     wait_for(lambda: len(finished_windows(tmp_path / "out")) > 5, process)
     workers = [p for p in psutil.Process(process.pid).children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
     assert len(workers) == 2

@@ -163,7 +163,7 @@ def test_a_file_that_is_read_as_a_whole_is_read_once_and_counts(cli, large, tmp_
 
 
 def test_processes_on_this_machine_give_the_bytes_of_one(large, tmp_path):
-    process = start(*large.words(tmp_path, "--workers", 2, memory="540MB"))
+    process = start(*large.words(tmp_path, "--workers", 2, memory="524MB"))
     _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
     assert large.same(tmp_path)
