@@ -184,7 +184,7 @@ def fill_up(monkeypatch, owner, name, size, when):
 @pytest.mark.parametrize(
     ("where", "name", "finished"),
     [
-        ((mapping, "evaluate", 1_000_000, lambda *_: True), "down1.map", 0),
+        ((mapping, "evaluate", 500_000, lambda *_: True), "down1.map", 0),
         # 16 times the valid pixels are written, then the first feature map
         ((MapFile, "write", 300_000, lambda count, _: count == 24), "down1.map", 3 * WINDOWS),
         ((Journal, "add", 1_000, lambda _, rest: rest[1:4] == (0, 1, 3)), "pass-0-1.jsonl", WINDOWS),
