@@ -35,6 +35,7 @@ ORDER = [
     "anomalies",
     "job",
     "training",
+    "change",
     "demo interop",
     "benchmark",
     "show options arguments",
