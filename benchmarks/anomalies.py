@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from patchfree.anomalies import DETECTORS
-from patchfree.anomalies._contract import Context
-from patchfree.anomalies._view import SceneView
 from patchfree.anomalies.compare import compare
 from patchfree.anomalies.local_rx import LocalRX
 from patchfree.anomalies.scoring import find_anomalies
 from patchfree.io import open_scene
 from patchfree.io.reference import read_labels
 from patchfree.scene import Bands, Grid, make_scene
+from patchfree.unsupervised.scores import Context
+from patchfree.unsupervised.view import SceneView
 
 
 def scenes(folder: Path):

@@ -32,6 +32,7 @@ ORDER = [
     "stream",
     "citations figures stac",
     "staging report",
+    "unsupervised",
     "anomalies",
     "job",
     "training",

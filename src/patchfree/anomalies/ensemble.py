@@ -17,12 +17,13 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float64
 
-from patchfree.anomalies._contract import Context, Detector, Score
-from patchfree.anomalies._view import Valid, Values, View
+from patchfree.anomalies._contract import Detector
 from patchfree.anomalies.isolation import IsolationForest
 from patchfree.anomalies.kernel_rx import KernelRX
 from patchfree.anomalies.subspace_rx import SubspaceRX
 from patchfree.anomalies.surround import Surround
+from patchfree.unsupervised.scores import Context, Score
+from patchfree.unsupervised.view import Valid, Values, View
 from patchfree.windows import expand, inside
 
 MOST_SAMPLED = 100_000

@@ -19,12 +19,12 @@ from matplotlib.figure import Figure
 from scipy.ndimage import binary_dilation
 
 from patchfree import figures
-from patchfree.anomalies._view import View
 from patchfree.anomalies.measures import FALSE_ALARMS, roc
-from patchfree.anomalies.objects import AnomalousObject
 from patchfree.anomalies.scoring import Anomalies
 from patchfree.files import write_bytes, write_json
 from patchfree.report import data_uri, page
+from patchfree.unsupervised.objects import FoundObject
+from patchfree.unsupervised.view import View
 from patchfree.windows import Window
 
 LISTED, DRAWN = 25, 8  # objects in the table, and with their spectra
@@ -63,7 +63,7 @@ class Finding:
     above: float
     false_alarm: float
     way: str
-    objects: Sequence[AnomalousObject]
+    objects: Sequence[FoundObject]
     index: Int[np.ndarray, "h w"]
     truth: Bool[np.ndarray, "h w"] | None = None
     measured: dict[str, Any] | None = None

@@ -229,7 +229,7 @@ class Warp:
             resampling=Resampling[self.resampling],
             tolerance=0,
         )
-        valid = np.isfinite(found).all(0)
+        valid: Bool[np.ndarray, "h w"] = np.asarray(np.isfinite(found).all(0))
         found[:, ~valid] = 0
         return found, valid
 
