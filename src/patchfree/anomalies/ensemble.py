@@ -70,7 +70,7 @@ class RankEnsemble(Detector):
 
     def _distributions(self, view: View, scores: list[Score], seed: int) -> list[Float64[np.ndarray, " n"]]:
         """Sorted scores of a sample of the pixels, for each detector."""
-        total = view.moments.count
+        total = int(view.moments.count)
         chosen = np.sort(np.random.default_rng(seed).choice(total, min(total, MOST_SAMPLED), replace=False))
         found: list[list[np.ndarray]] = [[] for _ in scores]
         seen = 0

@@ -83,7 +83,7 @@ def reweighted(
     for number in range(iterations):
         context.tell(number, iterations)
         weigh = differences.unchanged
-        gathered = view.gathered(lambda spectra, weigh=weigh: Moments.of(spectra, weigh(spectra)))  # type: ignore[misc]
+        gathered = view.gathered(lambda spectra, weigh=weigh: Moments.of(spectra, weigh(spectra)))
         if gathered.count < least:
             context.notes.append(
                 f"The reweighting was stopped after {number} iterations: only {gathered.count:.0f} pixels' worth of weight were left, fewer than "

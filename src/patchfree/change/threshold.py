@@ -1,0 +1,155 @@
+"""The score above which a pixel is called changed, found without labels, and how sure that is.
+
+"otsu" (the default) parts the scores so that the two sides differ most: w₀ w₁ (m₁ - m₀)² is largest, with shares w and means m.
+"mixture" takes them for a mixture of two normal distributions, fitted by expectation maximisation from Otsu's parts, and
+chooses the score where both are equally likely (the smallest error). "chi-square" takes the squared scores of unchanged pixels
+for chi-square distributed, which some methods state, and calls a share of them changed by mistake.
+
+The probability of change that goes with a threshold t is that of two normal distributions with the means of both sides and
+their common variance v, which are equally likely at t: 1 / (1 + exp(-(s - t) (m₁ - m₀) / v)). No label has calibrated it.
+
+References: N. Otsu (1979), A Threshold Selection Method from Gray-Level Histograms, IEEE Transactions on Systems, Man, and
+Cybernetics 9(1), 62-66; L. Bruzzone, D. F. Prieto (2000), Automatic Analysis of the Difference Image for Unsupervised Change
+Detection, IEEE Transactions on Geoscience and Remote Sensing 38(3), 1171-1182.
+Differences: all is computed on 65,536 classes of scores of equal width; Bruzzone and Prieto start from the two tails, and add a
+Markov random field, which we do not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64
+from scipy.special import expit
+from scipy.stats import chi2
+
+from patchfree.errors import ConfigError
+
+WAYS = ("otsu", "mixture", "chi-square")
+CLASSES = 1 << 16
+ROUNDS, SETTLED = 1000, 1e-7
+FALSE_ALARM = 1e-3
+UNLIKE = 1e-4
+"""Scores below this are no change whatever the threshold: those of equal dates, but for rounding."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Where scores are parted, and what lies on both sides.
+
+    Attributes:
+        above: scores above this are changed.
+        way: how it was found.
+        unchanged_mean: mean score of the pixels below.
+        changed_mean: mean score of those above; that of the threshold if there are none.
+        variance: mean squared distance of the scores from the mean of their side.
+    """
+
+    above: float
+    way: str
+    unchanged_mean: float
+    changed_mean: float
+    variance: float
+
+    def probability(self, scores: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
+        """Probability of change of each score, between 0 and 1; NaN stays."""
+        gap = self.changed_mean - self.unchanged_mean
+        found: np.ndarray = expit((scores - self.above) * (gap / max(self.variance, 1e-12)))
+        return found.astype(np.float32)
+
+
+def find_threshold(
+    scores: Float[np.ndarray, ...],
+    *,
+    way: str = "otsu",
+    freedom: int | None = None,
+    false_alarm: float = FALSE_ALARM,
+) -> Threshold:
+    """The threshold of the scores of a pair.
+
+    Args:
+        scores: of all pixels, 0 or more; NaN does not count.
+        way: "otsu", "mixture" or "chi-square".
+        freedom: degrees of freedom of the squared scores of unchanged pixels, for "chi-square".
+        false_alarm: share of the unchanged pixels above the threshold, for "chi-square".
+
+    Raises:
+        ConfigError: there is no such way, or it does not suit the method or its scores.
+    """
+    if way not in WAYS:
+        raise ConfigError(f"Got the threshold {way!r}; there are {', '.join(WAYS)}.")
+    held = scores[np.isfinite(scores)]
+    if not len(held):
+        raise ConfigError("Got no scores to find a threshold for; no pixel holds data at both dates.")
+    if way == "chi-square":
+        if freedom is None:
+            raise ConfigError(
+                "The threshold chi-square needs a method that states the distribution of its scores: --method ir-mad or sfa. Choose one "
+                "of them, or --threshold otsu."
+            )
+        if not 0 < false_alarm < 0.5:
+            raise ConfigError(f"Got a false-alarm rate of {false_alarm:g}; need one between 0 and 0.5, such as 1e-3.")
+        above = float(np.sqrt(chi2.isf(false_alarm, freedom)))
+    elif not float(held.max()) > max(float(held.min()), UNLIKE):
+        above = max(float(held.max()), UNLIKE)  # all pixels alike: none has changed
+    else:
+        counts, edges = np.histogram(held, CLASSES, range=(float(held.min()), float(held.max())))
+        centres = (edges[:-1] + edges[1:]) / 2
+        above = float(edges[1:][_otsu(counts.astype(np.float64), centres)])
+        if way == "mixture":
+            above = _mixture(counts.astype(np.float64), centres, above)
+    return _sides(held, above, way)
+
+
+def _otsu(counts: Float64[np.ndarray, " n"], centres: Float64[np.ndarray, " n"]) -> int:
+    """The last class of scores on the lower side."""
+    below, sums = np.cumsum(counts), np.cumsum(counts * centres)
+    above = below[-1] - below
+    parted = (below > 0) & (above > 0)
+    gap = np.zeros(len(counts))
+    gap[parted] = sums[parted] / below[parted] - (sums[-1] - sums[parted]) / above[parted]
+    # Empty classes between the sides part them equally well: the middle one is as far from both.
+    best = gap**2 * below * above
+    ties = np.flatnonzero(best >= best.max() * (1 - 1e-12))
+    return int(ties[len(ties) // 2])
+
+
+def _mixture(counts: Float64[np.ndarray, " n"], centres: Float64[np.ndarray, " n"], start: float) -> float:
+    """The score between the means of two normal distributions where both are equally likely."""
+    used = counts > 0
+    counts, centres = counts[used], centres[used]
+    total, least = counts.sum(), (centres[-1] - centres[0]) ** 2 / CLASSES**2
+    changed = (centres > start).astype(np.float64)
+    log_ratio = np.zeros(len(centres))
+    for _ in range(ROUNDS):
+        shares, means, variances = [], [], []
+        for part in (1 - changed, changed):
+            weights = counts * part
+            share = weights.sum()
+            mean = weights @ centres / share
+            shares.append(share / total)
+            means.append(mean)
+            variances.append(max(weights @ (centres - mean) ** 2 / share, least))
+        log_low, log_high = (
+            np.log(share) - 0.5 * np.log(variance) - 0.5 * (centres - mean) ** 2 / variance
+            for share, mean, variance in zip(shares, means, variances, strict=True)
+        )
+        log_ratio = log_high - log_low
+        found = expit(log_ratio)
+        if np.abs(found - changed).max() < SETTLED:
+            break
+        changed = found
+        if not 1e-12 < (counts @ changed) / total < 1 - 1e-12:
+            return start  # one of the two has vanished
+    between = (centres >= means[0]) & (centres <= means[1])
+    likelier = between & (log_ratio > 0)
+    return float(centres[likelier][0]) if likelier.any() else float(max(means))
+
+
+def _sides(held: Float[np.ndarray, " n"], above: float, way: str) -> Threshold:
+    high = held > above
+    low_mean = float(held[~high].mean(dtype=np.float64)) if not high.all() else above
+    high_mean = float(held[high].mean(dtype=np.float64)) if high.any() else above
+    variance = float(((held - np.where(high, high_mean, low_mean)) ** 2).mean(dtype=np.float64))
+    return Threshold(above, way, low_mean, high_mean, variance)
