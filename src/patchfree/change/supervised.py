@@ -87,9 +87,10 @@ def train_change(
     if MODELS[recipe.model].dates != 2:
         raise ConfigError(f"Got the network {recipe.model}, which sees one date; take {DEFAULT} or another one of two.")
     Conformal.fit(np.zeros(0), np.zeros(0, int), error_rate=error_rate)  # refuse early
-    pairs, reference = ([pair], [labels]) if isinstance(pair, Pair) else (list(pair), list(labels))  # type: ignore[arg-type]
+    pairs = [pair] if isinstance(pair, Pair) else list(pair)
+    reference = [labels] if isinstance(labels, Labels) else list(labels)
     for each in reference:
-        if not isinstance(each, Labels) or each.legend != LEGEND:
+        if each.legend != LEGEND:
             raise LabelError(
                 "Labels of a change need the classes 1 unchanged and 2 changed; make them with change_labels, labels_of_areas or full_mask."
             )
