@@ -76,6 +76,43 @@ METHODS: dict[str, str] = {
         "Analysis. IEEE TGRS 59(6), 5131-5153."
     ),
     "pareto-tail": "J. Pickands (1975). Statistical Inference Using Extreme Order Statistics. Annals of Statistics 3(1), 119-131.",
+    "cva": (
+        "W. A. Malila (1980). Change Vector Analysis: An Approach for Detecting Forest Changes with Landsat. Symposium on Machine Processing of "
+        "Remotely Sensed Data, Purdue University, 326-335."
+    ),
+    "ir-mad": (
+        "A. A. Nielsen (2007). The Regularized Iteratively Reweighted MAD Method for Change Detection in Multi- and Hyperspectral Data. IEEE "
+        "Transactions on Image Processing 16(2), 463-478."
+    ),
+    "pca-kmeans": (
+        "T. Celik (2009). Unsupervised Change Detection in Satellite Images Using Principal Component Analysis and k-Means Clustering. IEEE "
+        "GRSL 6(4), 772-776."
+    ),
+    "sfa": (
+        "C. Wu, B. Du, L. Zhang (2014). Slow Feature Analysis for Change Detection in Multispectral Imagery. IEEE TGRS 52(5), 2858-2874."
+    ),
+    "normalise-ir-mad": (
+        "M. J. Canty, A. A. Nielsen (2008). Automatic Radiometric Normalization of Multitemporal Satellite Imagery with the Iteratively "
+        "Re-weighted MAD Transformation. Remote Sensing of Environment 112(3), 1025-1036."
+    ),
+    "normalise-pif": (
+        "Y. Du, P. M. Teillet, J. Cihlar (2002). Radiometric Normalization of Multitemporal High-Resolution Satellite Images with Quality "
+        "Control for Land Cover Change Detection. Remote Sensing of Environment 82(1), 123-134."
+    ),
+    "phase-correlation": (
+        "C. D. Kuglin, D. C. Hines (1975). The Phase Correlation Image Alignment Method. IEEE Conference on Cybernetics and Society, 163-165."
+    ),
+    "threshold-otsu": (
+        "N. Otsu (1979). A Threshold Selection Method from Gray-Level Histograms. IEEE Transactions on Systems, Man, and Cybernetics 9(1), 62-66."
+    ),
+    "threshold-mixture": (
+        "L. Bruzzone, D. F. Prieto (2000). Automatic Analysis of the Difference Image for Unsupervised Change Detection. IEEE TGRS 38(3), "
+        "1171-1182."
+    ),
+    "threshold-chi-square": (
+        "A. A. Nielsen (2007). The Regularized Iteratively Reweighted MAD Method for Change Detection in Multi- and Hyperspectral Data. IEEE "
+        "Transactions on Image Processing 16(2), 463-478."
+    ),
     "indian-pines": (
         "M. F. Baumgardner, L. L. Biehl, D. A. Landgrebe (2015). 220 Band AVIRIS Hyperspectral Image Data Set: June 12, 1992 Indian "
         "Pine Test Site 3. Purdue University Research Repository. doi:10.4231/R7RX991C"

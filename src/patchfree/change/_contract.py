@@ -1,7 +1,7 @@
 """What every method of change detection without labels promises.
 
 A method is a frozen set of settings. `fit` learns what it needs from all pixels of a pair, as a scene of twice the bands
-(`Pair.stacked`), and gives a function from a window to scores: 0 or more, the higher the more likely changed, NaN without data.
+(`Pair.stacked`), and gives a function from a window to scores: the higher the more likely changed, NaN without data.
 A score is the same whichever window its pixel lies in, as long as the window holds `halo` pixels around it or ends where the
 scene ends.
 
@@ -29,10 +29,12 @@ class Fitted:
         score: gives the scores of a window.
         freedom: degrees of freedom of the chi-square distribution that the squared score of an unchanged pixel has; None if
             the method states none.
+        above: the score that the method itself parts changed from unchanged at; None if it leaves that to a threshold.
     """
 
     score: Score
     freedom: int | None = None
+    above: float | None = None
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,7 @@ from jaxtyping import Float32
 
 from patchfree.errors import SceneError
 from patchfree.io._pairing import match_bands, onto_grid
-from patchfree.scene import Bands, Scene
-
-DATES = "dates"
-"""Where `Scene.details` says which scenes a stacked scene was made of."""
+from patchfree.scene import DATES, Bands, Scene
 
 
 @dataclass(frozen=True, eq=False)

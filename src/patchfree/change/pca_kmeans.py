@@ -70,9 +70,9 @@ class PCAKMeans(ChangeMethod):
 
         def score(values: Values, valid: Valid) -> Float64[np.ndarray, "h w"]:
             along = (seen(values, valid) @ weights.T - low) @ across
-            return np.where(valid, np.maximum(along.reshape(valid.shape), 0), np.nan)
+            return np.where(valid, along.reshape(valid.shape), np.nan)
 
-        return Fitted(score)
+        return Fitted(score, above=1.0)
 
 
 class _Neighbourhoods:

@@ -99,7 +99,7 @@ def find_threshold(
         above = float(edges[1:][_otsu(counts.astype(np.float64), centres)])
         if way == "mixture":
             above = _mixture(counts.astype(np.float64), centres, above)
-    return _sides(held, above, way)
+    return parted_at(held, above, way)
 
 
 def _otsu(counts: Float64[np.ndarray, " n"], centres: Float64[np.ndarray, " n"]) -> int:
@@ -147,7 +147,9 @@ def _mixture(counts: Float64[np.ndarray, " n"], centres: Float64[np.ndarray, " n
     return float(centres[likelier][0]) if likelier.any() else float(max(means))
 
 
-def _sides(held: Float[np.ndarray, " n"], above: float, way: str) -> Threshold:
+def parted_at(scores: Float[np.ndarray, ...], above: float, way: str) -> Threshold:
+    """What lies on both sides of a threshold that was found in some way; NaN does not count."""
+    held = scores[np.isfinite(scores)]
     high = held > above
     low_mean = float(held[~high].mean(dtype=np.float64)) if not high.all() else above
     high_mean = float(held[high].mean(dtype=np.float64)) if high.any() else above
