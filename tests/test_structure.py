@@ -41,7 +41,7 @@ ORDER = [
     "benchmark",
     "show options arguments",
     "inputs",
-    "cli_anomalies cli_benchmark",
+    "cli_anomalies cli_benchmark cli_change",
     "cli",
     "__init__ __main__",
 ]
@@ -53,11 +53,12 @@ EAGER = [
     "cli",
     "cli_anomalies",
     "cli_benchmark",
+    "cli_change",
     "show",
     "options",
     "arguments",
 ]  # imported before the first word is printed
-LIGHT = {"errors", "show", "options", "arguments", "cli_anomalies", "cli_benchmark", "__version__"}
+LIGHT = {"errors", "show", "options", "arguments", "cli_anomalies", "cli_benchmark", "cli_change", "__version__"}
 
 
 def module_of(path):

@@ -36,6 +36,7 @@ from patchfree.arguments import (
 )
 from patchfree.cli_anomalies import anomalies
 from patchfree.cli_benchmark import benchmark
+from patchfree.cli_change import change
 from patchfree.errors import ConfigError, PatchfreeError
 from patchfree.options import (
     check_zarr,
@@ -385,6 +386,7 @@ def assess(
 
 app.command()(benchmark)
 app.command()(anomalies)
+app.command()(change)
 
 
 @app.command()

@@ -20,7 +20,7 @@ from patchfree.change._contract import ChangeMethod, Fitted
 from patchfree.change.normalise import normalisation
 from patchfree.change.pair import pair_up
 from patchfree.change.registration import Shift, find_shift
-from patchfree.change.threshold import FALSE_ALARM, WAYS, Threshold, find_threshold
+from patchfree.change.threshold import FALSE_ALARM, WAYS, Threshold, find_threshold, parted_at
 from patchfree.errors import ConfigError
 from patchfree.io import open_scene
 from patchfree.io.pair import Dates
@@ -196,7 +196,12 @@ def find_changes(
         memory=budget - pair.kept,
         tell=lambda done, of: tell(Progress("score", done, of)),
     )
-    parted = find_threshold(scores, way="otsu" if same else threshold, freedom=fitted.freedom, false_alarm=false_alarm)
+    way = "otsu" if same or (threshold is None and fitted.above is None) else threshold
+    parted = (
+        parted_at(scores, fitted.above or 0.0, chosen.title)
+        if way is None
+        else find_threshold(scores, way=way, freedom=fitted.freedom, false_alarm=false_alarm)
+    )
     index = np.where(np.isfinite(scores), np.where(scores > parted.above, CHANGED, UNCHANGED), 0).astype(np.uint8)
     probability = np.where(index > 0, 0, np.nan).astype(np.float32) if same else parted.probability(scores)
     return Changes(

@@ -31,7 +31,7 @@ class FoundObject:
     """Connected pixels that a method found.
 
     Attributes:
-        number: from 1, by falling peak score.
+        number: from 1, by falling peak score or by falling number of pixels.
         pixels: how many.
         area_ha: on the ground, or None where the size of a pixel is not known.
         peak: highest score.
@@ -52,26 +52,37 @@ class FoundObject:
 
 
 def find_objects(
-    scores: Float[np.ndarray, "h w"], found: Bool[np.ndarray, "h w"], view: View, grid: Grid
+    scores: Float[np.ndarray, "h w"],
+    found: Bool[np.ndarray, "h w"],
+    view: View,
+    grid: Grid,
+    *,
+    largest: int | None = None,
 ) -> tuple[list[FoundObject], Int[np.ndarray, "h w"]]:
-    """The objects, highest peak first, and the number of the object that each pixel belongs to (0 for none).
+    """The objects in their order, and the number of the object that each pixel belongs to (0 for none).
 
     Args:
         scores: of the pixels, not NaN where one is found.
         found: which pixels are found.
         view: the scene.
         grid: of the scene.
+        largest: only the objects with most pixels, at most so many, largest first; None for all, highest peak first.
     """
     index, count = ndimage.label(found, NEIGHBOURS)
     if not count:
         return [], index
     numbers = np.arange(1, count + 1)
     peaks = np.asarray(ndimage.maximum(scores, index, numbers))
-    order = np.argsort(-peaks, kind="stable")
+    if largest is None:
+        order = np.argsort(-peaks, kind="stable")
+    else:
+        sizes = np.bincount(index.ravel(), minlength=count + 1)[1:]
+        order = np.lexsort((-peaks, -sizes))[:largest]
+        numbers = numbers[: len(order)]
     renamed = np.zeros(count + 1, np.int32)
     renamed[order + 1] = numbers
     index = renamed[index]
-    pixels = np.bincount(index.ravel(), minlength=count + 1)[1:]
+    pixels = np.bincount(index.ravel(), minlength=len(numbers) + 1)[1:]
     means = np.asarray(ndimage.mean(scores, index, numbers))
     places = ndimage.maximum_position(scores, index, numbers)
     spectra = _mean_spectra(view, index, pixels)
