@@ -64,9 +64,7 @@ def vectors_of_change(pair, labels, split):
     dates = (dates - dates.mean(2, keepdims=True)) / dates.std(2, keepdims=True)
     score = np.square(dates[0] - dates[1]).sum(0).reshape(split.train.shape)
     learnt, truth = split.train | split.val, labels.index == 2
-    best = max(
-        np.unique(score[learnt]), key=lambda level: cohen_kappa_score(truth[learnt], score[learnt] >= level)
-    )
+    best = max(np.unique(score[learnt]), key=lambda level: cohen_kappa_score(truth[learnt], score[learnt] >= level))
     return cohen_kappa_score(truth[split.test], score[split.test] >= best)
 
 

@@ -123,6 +123,11 @@ METHODS: dict[str, str] = {
 
 def references(metrics: dict[str, Any]) -> list[str]:
     """References of the methods behind a run, from its `metrics.json`."""
+    return [METHODS[name] for name in methods_of(metrics)]
+
+
+def methods_of(metrics: dict[str, Any]) -> list[str]:
+    """Keys of METHODS of the methods behind a run, from its `metrics.json`."""
     recipe = metrics["recipe"]
     used = [*MODELS[recipe["model"]].references]
     used += ["adamw"] if recipe["optimiser"] == "adamw" else []
@@ -134,7 +139,7 @@ def references(metrics: dict[str, Any]) -> list[str]:
     used += [control["name"] for control in metrics["controls"]]
     used += ["conformal", "class-conditional"] if "change" in metrics else []
     used += ["indian-pines"] if metrics["scene"]["name"] == "Indian Pines" else []
-    return [METHODS[name] for name in used]
+    return used
 
 
 def cite(run: Run) -> str:

@@ -58,7 +58,7 @@ def read_pairs(path: str | Path) -> list[Pair]:
         ConfigError: columns or entries are missing.
     """
     rows = read_list(path, {"scene": SCENE_COLUMNS, "labels": LABEL_COLUMNS}, what="scenes")
-    return [Pair(row["scene"], row["labels"], row["use"]) for row in rows]  # type: ignore[arg-type]
+    return [Pair(row["scene"], row["labels"], row["use"]) for row in rows]
 
 
 def read_list(path: str | Path, columns: dict[str, tuple[str, ...]], *, what: str) -> list[dict[str, Any]]:

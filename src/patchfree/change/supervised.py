@@ -21,9 +21,14 @@ from rasterio.windows import Window as RasterWindow
 from patchfree.calibrate import calibration_error
 from patchfree.change.conformal import CANNOT_TELL, ERROR_RATE, Conformal
 from patchfree.change.pair import Pair
+from patchfree.change.products import write_change_objects
 from patchfree.change.recipes import DEFAULT, change_recipe
 from patchfree.change.reference import LEGEND
+from patchfree.change.report import ChangeEvidence, write_change_report
+from patchfree.change.scoring import Changes
+from patchfree.change.truth import measure
 from patchfree.change.uncertainty import judge
+from patchfree.citations import methods_of
 from patchfree.errors import ConfigError, LabelError, RunError, SceneError
 from patchfree.io.gdal import open_raster
 from patchfree.io.geotiff import strips, write_class_map_windows, write_layers_windows
@@ -34,9 +39,10 @@ from patchfree.predict import Prediction
 from patchfree.progress import Progress
 from patchfree.recipes import Recipe
 from patchfree.run import SCENES, Run
-from patchfree.scene import DATES, Grid, Scene
+from patchfree.scene import DATES, Bands, Grid, Scene
 from patchfree.split import Split
 from patchfree.training import Outputs, train
+from patchfree.unsupervised.view import SceneView, SourceView, View
 from patchfree.windows import Window
 
 if TYPE_CHECKING:
@@ -115,6 +121,7 @@ def train_change(
             outputs or Outputs(),
             probabilities=True,
             uncertainty=True,
+            report="training.html" if one else "report.html",
             add=lambda folder, evidence: _add(folder, evidence, error_rate),
         ),
         device=device,
@@ -200,9 +207,74 @@ def _add(folder: Path, evidence: Evidence, error_rate: float) -> None:
     evidence.metrics["task"] = "change detection"
     evidence.metrics["change"] = measure_change(evidence.tested, evidence.labels, evidence.split, error_rate)
     conformal = fit_conformal(evidence.tested, evidence.labels, evidence.split, error_rate)
-    places = [folder / SCENES / member.name for member in evidence.scene.members] or [folder]
-    for place, scene in zip(places, evidence.scene.scenes, strict=True):
-        write_change_maps(place, scene.ground, conformal)
+    scene, members = evidence.scene, evidence.scene.members
+    places = [folder / SCENES / member.name for member in members] or [folder]
+    for place, each in zip(places, scene.scenes, strict=True):
+        write_change_maps(place, each.ground, conformal)
+    if members:
+        return
+    truth = evidence.labels.within(evidence.split.test)
+    if scene.cut is None:
+        view: View = SceneView(scene)
+    else:
+        source, mask = scene.cut.source, np.zeros(scene.ground.shape, np.int32)
+        for part, window in scene.cut.places:
+            mask[window] = truth.index[part]
+        view, truth = SourceView(source, source.choice(scene.bands)), dataclasses.replace(truth, index=mask)
+    write_change_page(folder, evidence.metrics, scene.bands, view, scene.ground, truth)
+
+
+def write_change_page(
+    folder: Path,
+    metrics: dict[str, Any],
+    bands: Bands,
+    view: View,
+    grid: Grid,
+    truth: Labels | None = None,
+    command: str = "",
+) -> Changes:
+    """Write `objects.gpkg` and `report.html` of the maps in a folder, as for changes found without labels; returns the changes.
+
+    Args:
+        folder: holds `score.tif` and `map.tif`.
+        metrics: of the run that made them.
+        bands: of both dates.
+        view: both dates.
+        grid: of the maps.
+        truth: labels that trained nothing, to measure against; None if there are none.
+        command: that was given, if another one than that of the run.
+    """
+    with open_raster(folder / "score.tif") as scores, open_raster(folder / "map.tif") as mapped:
+        score, index = scores.read(1), mapped.read(1)
+    recipe, conformal = metrics["recipe"], metrics["change"]["conformal"]
+    names = metrics["scene"].get(DATES, ("BEFORE", "AFTER"))
+    found = Changes(
+        scores=score,
+        index=index,
+        probability=score,
+        names=(names[0], names[1]),
+        grid=grid,
+        bands=bands.select(range(len(bands) // 2)),
+        method=recipe["model"],
+        settings={"steps": recipe["steps"], "seed": metrics["request"]["seed"], "error_rate": conformal["error_rate"]},
+        notes=(conformal["says"] + " decided.tif says where it cannot tell.", *metrics["scene"]["notes"]),
+        view=view,
+        _references=tuple(methods_of(metrics)),
+    )
+    objects, areas, notes = write_change_objects(folder / "objects.gpkg", found)
+    known = truth is not None and (truth.index[index > 0] > 0).any()
+    measured = measure(found, truth) if known and truth is not None else None
+    evidence = ChangeEvidence(
+        found,
+        objects,
+        areas,
+        truth if known else None,
+        measured,
+        (*found.notes, *notes),
+        command or metrics.get("command", ""),
+    )
+    write_change_report(folder / "report.html", evidence)
+    return found
 
 
 def write_change_maps(folder: Path, grid: Grid, conformal: Conformal) -> None:
