@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -61,7 +61,7 @@ def read_pairs(path: str | Path) -> list[Pair]:
     return [Pair(row["scene"], row["labels"], row["use"]) for row in rows]
 
 
-def read_list(path: str | Path, columns: dict[str, tuple[str, ...]], *, what: str) -> list[dict[str, Any]]:
+def read_list(path: str | Path, columns: Mapping[str, tuple[str, ...]], *, what: str) -> list[dict[str, Any]]:
     """A table of files, and if it has a column `use`, what each line is for.
 
     Args:
