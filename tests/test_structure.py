@@ -41,7 +41,8 @@ ORDER = [
     "benchmark",
     "show options arguments",
     "inputs",
-    "cli_anomalies cli_benchmark cli_change",
+    "change_jobs",
+    "cli_anomalies cli_benchmark cli_change cli_change_train",
     "cli",
     "__init__ __main__",
 ]
@@ -54,11 +55,22 @@ EAGER = [
     "cli_anomalies",
     "cli_benchmark",
     "cli_change",
+    "cli_change_train",
     "show",
     "options",
     "arguments",
 ]  # imported before the first word is printed
-LIGHT = {"errors", "show", "options", "arguments", "cli_anomalies", "cli_benchmark", "cli_change", "__version__"}
+LIGHT = {
+    "errors",
+    "show",
+    "options",
+    "arguments",
+    "cli_anomalies",
+    "cli_benchmark",
+    "cli_change",
+    "cli_change_train",
+    "__version__",
+}
 
 
 def module_of(path):

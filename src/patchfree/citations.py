@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from patchfree.errors import RunError
+from patchfree.models import MODELS
 
 if TYPE_CHECKING:
     from patchfree.run import Run
@@ -25,6 +26,19 @@ METHODS: dict[str, str] = {
     "blocks": (
         "D. R. Roberts et al. (2017). Cross-validation strategies for data with temporal, spatial, hierarchical, or phylogenetic "
         "structure. Ecography 40(8), 913-929."
+    ),
+    "fc-siam": "R. C. Daudt, B. Le Saux, A. Boulch (2018). Fully Convolutional Siamese Networks for Change Detection. IEEE ICIP, 4063-4067.",
+    "u-net": "O. Ronneberger, P. Fischer, T. Brox (2015). U-Net: Convolutional Networks for Biomedical Image Segmentation. MICCAI.",
+    "ar-cdnet": (
+        "Z. Li et al. (2023). Towards Accurate and Reliable Change Detection of Remote Sensing Images via Knowledge Review and Online "
+        "Uncertainty Estimation. arXiv:2305.19513"
+    ),
+    "resnet-d": "T. He et al. (2019). Bag of Tricks for Image Classification with Convolutional Neural Networks. CVPR.",
+    "pyramid-pooling": "H. Zhao, J. Shi, X. Qi, X. Wang, J. Jia (2017). Pyramid Scene Parsing Network. CVPR.",
+    "conformal": "V. Vovk, A. Gammerman, G. Shafer (2005). Algorithmic Learning in a Random World. Springer.",
+    "class-conditional": (
+        "M. Sadinle, J. Lei, L. Wasserman (2019). Least Ambiguous Set-Valued Classifiers With Bounded Error Levels. Journal of the "
+        "American Statistical Association 114(525), 223-234."
     ),
     "kappa": "J. Cohen (1960). A Coefficient of Agreement for Nominal Scales. Educational and Psychological Measurement 20(1), 37-46.",
     "svm": "F. Melgani, L. Bruzzone (2004). Classification of hyperspectral remote sensing images with support vector machines. IEEE TGRS 42(8), 1778-1790.",
@@ -109,8 +123,13 @@ METHODS: dict[str, str] = {
 
 def references(metrics: dict[str, Any]) -> list[str]:
     """References of the methods behind a run, from its `metrics.json`."""
+    return [METHODS[name] for name in methods_of(metrics)]
+
+
+def methods_of(metrics: dict[str, Any]) -> list[str]:
+    """Keys of METHODS of the methods behind a run, from its `metrics.json`."""
     recipe = metrics["recipe"]
-    used = [recipe["model"], "group-norm", "squeeze-excitation"]
+    used = [*MODELS[recipe["model"]].references]
     used += ["adamw"] if recipe["optimiser"] == "adamw" else []
     used += ["one-cycle"] if recipe["schedule"] == "one-cycle" else []
     used += ["label-smoothing"] if recipe["label_smoothing"] else []
@@ -118,8 +137,9 @@ def references(metrics: dict[str, Any]) -> list[str]:
     used += ["temperature"] if metrics["calibration"]["temperature"] is not None else []
     used += ["blocks", "kappa"]
     used += [control["name"] for control in metrics["controls"]]
+    used += ["conformal", "class-conditional"] if "change" in metrics else []
     used += ["indian-pines"] if metrics["scene"]["name"] == "Indian Pines" else []
-    return [METHODS[name] for name in used]
+    return used
 
 
 def cite(run: Run) -> str:

@@ -37,6 +37,7 @@ from patchfree.arguments import (
 from patchfree.cli_anomalies import anomalies
 from patchfree.cli_benchmark import benchmark
 from patchfree.cli_change import change
+from patchfree.cli_change_train import change_train
 from patchfree.errors import ConfigError, PatchfreeError
 from patchfree.options import (
     check_zarr,
@@ -387,6 +388,7 @@ def assess(
 app.command()(benchmark)
 app.command()(anomalies)
 app.command()(change)
+app.command()(change_train)
 
 
 @app.command()

@@ -59,6 +59,7 @@ class Outputs:
         overwrite: replace a run with other settings that lies in the folder.
         command: the command that does this job, for the report.
         beside: runs of the same scene under other protocols, whose accuracy the report shows beside this one.
+        report: file name of the report on training and test.
         add: writes what a task has beside a map into the folder, and may add to the metrics, before the report is written.
     """
 
@@ -68,6 +69,7 @@ class Outputs:
     overwrite: bool = False
     command: str | None = None
     beside: tuple[Run, ...] = ()
+    report: str = "report.html"
     add: Callable[[Path, Evidence], None] | None = None
 
 
@@ -344,7 +346,7 @@ def _write(staging: Path, job: Job, result: Result, outputs: Outputs, tell: Call
         outputs.add(staging, evidence)
     if outputs.figures:
         write_figures(staging / "figures", evidence)
-    write_report(staging / "report.html", evidence)
+    write_report(staging / outputs.report, evidence)
     _write_item(staging, run, job)
     write_json(staging / "metrics.json", run.metrics)
     tell(Progress("report", 1, 1))

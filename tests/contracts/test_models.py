@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from patchfree.citations import METHODS
 from patchfree.models import MODELS, SceneModel
 from patchfree.models._contract import ANSWERS, Masks
 from patchfree.models._statistics import OF_THE_SCENE, Recorded, Recording
@@ -49,6 +50,11 @@ def swapped(x):
 def test_it_is_a_scene_model_that_knows_its_bands_and_classes(model, sizes):
     assert isinstance(model, SceneModel)
     assert (model.bands, model.classes) == sizes
+
+
+def test_its_references_are_known(kind):
+    assert kind.references
+    assert set(kind.references) <= set(METHODS)
 
 
 def test_it_states_its_context_and_its_reach(kind):

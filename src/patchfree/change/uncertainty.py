@@ -164,7 +164,7 @@ def _dropping(network: SceneModel, rate: float, generator: torch.Generator) -> I
         kept = torch.rand((len(x), x.shape[1], 1, 1), generator=generator) >= rate
         return (x * (kept.to(x.device, x.dtype) / (1 - rate)), *rest)
 
-    handle = network.head.register_forward_pre_hook(drop)
+    handle = network.get_submodule("head").register_forward_pre_hook(drop)
     try:
         yield
     finally:

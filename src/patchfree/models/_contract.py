@@ -84,6 +84,7 @@ class SceneModel(nn.Module, ABC):
         symmetric: of a network of two dates: swapping them leaves the scores as they are.
         streams: False for a network that can only run on a scene in one piece.
         batch_statistics: True for a network that in training takes statistics over several scenes at a time.
+        references: keys of `patchfree.citations.METHODS`.
         supervised: the maps that a training may compare with labels; what else it predicts stands here beside "scores".
         recompute: keep only what the stages give, and compute what lies between anew for the gradient: less memory, the same
             numbers, a longer step (Chen et al., "Training deep nets with sublinear memory cost", arXiv:1604.06174, 2016).
@@ -92,6 +93,7 @@ class SceneModel(nn.Module, ABC):
     context: ClassVar[int | None]
     reach: ClassVar[int]
     stride: ClassVar[int] = 1
+    references: ClassVar[tuple[str, ...]]
     dates: ClassVar[int] = 1
     symmetric: ClassVar[bool] = False
     streams: ClassVar[bool] = True

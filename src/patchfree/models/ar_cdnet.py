@@ -157,6 +157,7 @@ class ARCDNet(PairModel):
     context = None
     reach = 90  # summed over the kernels along the longest way, upsampling included
     stride = 8
+    references = ("ar-cdnet", "freenet", "group-norm", "squeeze-excitation")
     symmetric = True
     supervised: ClassVar[tuple[str, ...]] = ("scores", *(f"side{level}" for level in range(LEVELS)), "uncertainty")
 

@@ -169,6 +169,7 @@ class ARCDNetRGB(PairModel):
     context = None
     reach = 1 << 20  # pooled over all of the scene
     stride = 1
+    references = ("ar-cdnet", "resnet-d", "pyramid-pooling")
     streams = False
     batch_statistics = True
     supervised: ClassVar[tuple[str, ...]] = ("scores", "side0", "side1", "side2", "side3", "uncertainty")

@@ -51,6 +51,7 @@ class FreeNet(SceneModel):
     context = None
     reach = 45  # 38 by the kernels, and up to 7 more towards the top left by the upsampling
     stride = 8
+    references = ("freenet", "group-norm", "squeeze-excitation")
 
     def __init__(self, *, bands: int, classes: int, width: float = 1.0, blocks: Sequence[int] = (1, 1, 1, 1)) -> None:
         super().__init__(bands=bands, classes=classes)

@@ -63,6 +63,7 @@ class _FullyConvolutional(PairModel):
 
     context = None
     stride = 16
+    references = ("fc-siam", "u-net", "group-norm")
     reach = 108  # summed over the kernels from the deepest level to the finest and back
     siamese: bool
 

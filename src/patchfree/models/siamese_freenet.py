@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from patchfree.models._contract import FeatureMap, Masks, Stage
 from patchfree.models._encoder import encoder_parts, shared_encoder
-from patchfree.models._layers import GROUPS, keep
+from patchfree.models._layers import GROUPS, GroupNorm, keep
 from patchfree.models._pairs import DATES, PairModel
 from patchfree.models._statistics import Statistics
 
@@ -45,6 +45,7 @@ class SiameseFreeNet(PairModel):
     context = None
     reach = 45
     stride = 8
+    references = ("freenet", "fc-siam", "group-norm", "squeeze-excitation")
     symmetric = True
 
     def __init__(self, *, bands: int, classes: int, width: float = 0.5) -> None:
@@ -55,6 +56,7 @@ class SiameseFreeNet(PairModel):
             self.add_module(name, part)
         self.laterals = nn.ModuleList(nn.Conv2d(c, self.inner, 1) for c in self.channels)
         self.fuses = nn.ModuleList(nn.Conv2d(self.inner, self.inner, 3, padding=1) for _ in self.channels)
+        self.norms = nn.ModuleList(GroupNorm(self.inner, f"norms.{level}") for level in range(len(self.channels)))
         self.head = nn.Conv2d(self.inner, classes, 1)
 
     def stages(self) -> tuple[Stage, ...]:
@@ -74,12 +76,11 @@ class SiameseFreeNet(PairModel):
     def _decode(
         self, level: int, maps: Mapping[str, Tensor], masks: Masks, statistics: Statistics
     ) -> dict[str, Tensor]:
-        del statistics  # the decoder has no norm and no attention
         valid = masks.at(2**level)
         before, after = (maps[f"{date}.features{level}"] for date in DATES)
         x = keep(self.laterals[level]((before - after).abs()), valid)
         if level < len(self.channels) - 1:
             coarse = F.interpolate(maps[f"up{level + 1}"], scale_factor=2, mode="nearest")
             x = keep(x + coarse[..., : x.shape[2], : x.shape[3]], valid)
-        x = keep(self.fuses[level](x), valid)
+        x = F.relu(self.norms[level](keep(self.fuses[level](x), valid), valid, statistics))
         return {f"up{level}": x} if level else {"scores": self.head(x)}
