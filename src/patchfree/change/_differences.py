@@ -62,9 +62,7 @@ class Differences:
 Solve = Callable[[Moments], Differences]
 
 
-def reweighted(
-    view: View, solve: Solve, context: Context, *, iterations: int, tolerance: float
-) -> tuple[Differences, Moments]:
+def reweighted(view: View, solve: Solve, context: Context, *, iterations: int, tolerance: float) -> Differences:
     """Differences that settle when every pixel counts as much as it is likely not to have changed.
 
     Args:
@@ -73,12 +71,8 @@ def reweighted(
         context: told how far it is, and what happened.
         iterations: at most so many; each is a pass over the pair.
         tolerance: they have settled when no correlation, or variance, changes by more.
-
-    Returns:
-        The differences, and the moments that they follow from.
     """
-    moments = view.moments
-    differences = solve(moments)
+    differences = solve(view.moments)
     least = FEWEST_A_BAND * view.bands
     for number in range(iterations):
         context.tell(number, iterations)
@@ -94,7 +88,7 @@ def reweighted(
         settled = len(found.spread) == len(differences.spread) and bool(
             np.abs(found.spread - differences.spread).max() < tolerance
         )
-        differences, moments = found, gathered
+        differences = found
         if settled:
             context.notes.append(f"The reweighting settled after {number + 1} iterations.")
             break
@@ -102,27 +96,28 @@ def reweighted(
         if iterations:
             context.notes.append(f"The reweighting was ended after {iterations} iterations; it had not settled.")
     context.tell(iterations, iterations)
-    return differences, moments
+    return differences
 
 
-def standardised(moments: Moments) -> Float64[np.ndarray, "c c2"]:
-    """What makes the differences of bands, each date's divided by its standard deviation.
+def standardised(moments: Moments) -> Float64[np.ndarray, "k c2"]:
+    """What makes the differences of bands, each date's divided by its standard deviation; a band of one value has none.
 
     Raises:
-        SceneError: a band has one value only.
+        SceneError: every band has one value only at one of the dates.
     """
     deviation = np.sqrt(np.diag(moments.covariance))
-    scale = np.abs(moments.mean)
-    flat = np.flatnonzero(deviation <= 1e-7 * np.maximum(scale, 1e-30))
     c = len(deviation) // 2
-    if len(flat):
-        date, band = ("BEFORE", "AFTER")[flat[0] >= c], flat[0] % c + 1
+    varies = deviation > 1e-7 * np.abs(moments.mean)
+    kept = np.flatnonzero(varies[:c] & varies[c:])
+    if not len(kept):
+        date = "BEFORE" if not varies[:c].any() else "AFTER"
         raise SceneError(
-            f"Band {band} of {date} has one value only ({moments.mean[flat[0]]:g}), so its changes have no scale. Leave it out with "
-            "--drop-bands."
+            f"No band varies at both dates ({date} has one value only), so change has no scale. Check both scenes with `patchfree info`."
         )
-    identity = np.eye(c)
-    return np.hstack([identity / deviation[:c], -identity / deviation[c:]])
+    found = np.zeros((len(kept), 2 * c))
+    rows = np.arange(len(kept))
+    found[rows, kept], found[rows, c + kept] = 1 / deviation[kept], -1 / deviation[c + kept]
+    return found
 
 
 def paired(moments: Moments) -> tuple[Float64[np.ndarray, "c c"], ...]:

@@ -39,4 +39,5 @@ class ChangeVector(ChangeMethod):
 
 def change_vector(moments: Moments) -> Differences:
     """The differences of standardised bands."""
-    return Differences(moments.mean, standardised(moments), np.ones(len(moments.mean) // 2))
+    weights = standardised(moments)
+    return Differences(moments.mean, weights, np.ones(len(weights)))

@@ -1,6 +1,6 @@
 """IR-MAD on principal components, averaged over the neighbourhood: the default.
 
-(1) IR-MAD (`ir_mad.py`) on the first 10 principal components of each date, or all bands if there are fewer: with hundreds of bands most
+(1) IR-MAD (`ir_mad.py`) on the first 10 principal components of each date's standardised bands, or all bands if there are no more: with hundreds of bands most
 canonical pairs are noise, which would drown the few that tell change. (2) A Gaussian of 1 px over the scores, since change covers
 more than a pixel and noise, and most of what is left of misregistration, do not. Pixels without data take no part in it.
 

@@ -28,8 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from patchfree.change._differences import reweighted
-from patchfree.change.ir_mad import ITERATIONS, TOLERANCE, mad
+from patchfree.change.ir_mad import IRMAD
 from patchfree.change.ir_mad_context import COMPONENTS
 from patchfree.errors import ConfigError, SceneError
 from patchfree.unsupervised.moments import Moments
@@ -95,7 +94,8 @@ def normalisation(view: View, way: str, context: Context) -> Normalisation:
     if way == "pif":
         moments = _invariant(view)
     else:
-        _, moments = reweighted(view, lambda m: mad(m, COMPONENTS), context, iterations=ITERATIONS, tolerance=TOLERANCE)
+        project, differences = IRMAD(components=COMPONENTS).learn(view, context)
+        moments = view.gathered(lambda spectra: Moments.of(spectra, differences.unchanged(project(spectra))))
     gains, offsets, correlations = _regression(moments)
     worst = int(np.argmin(correlations))
     if correlations[worst] < LEAST_CORRELATION:

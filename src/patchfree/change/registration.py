@@ -83,7 +83,11 @@ def find_shift(view: View) -> Shift | None:
     for band in chosen:
         first, second = (fft.fft2(_gradients(values[i], valid) * taper) for i in (band, c + band))
         cross = first.conj() * second
-        power += cross / np.maximum(np.abs(cross), 1e-12 * max(float(np.abs(cross).max()), 1e-300))
+        largest = float(np.abs(cross).max())
+        if largest > 0:  # a band of one value tells nothing
+            power += cross / np.maximum(np.abs(cross), 1e-12 * largest)
+    if not power.any():
+        return None
     surface = np.abs(fft.ifft2(power))
     place = np.unravel_index(int(surface.argmax()), surface.shape)
     clear = bool(surface.max() > surface.mean() + CLEAR * surface.std())

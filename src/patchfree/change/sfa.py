@@ -42,19 +42,19 @@ class SlowFeatures(ChangeMethod):
 
     def fit(self, view: View, context: Context) -> Fitted:
         """The slow features."""
-        length, _ = reweighted(view, slow_features, context, iterations=self.iterations, tolerance=TOLERANCE)
+        length = reweighted(view, slow_features, context, iterations=self.iterations, tolerance=TOLERANCE)
         return Fitted(lambda values, valid: score_spectra(values, valid, length), length.freedom)
 
 
 def slow_features(moments: Moments) -> Differences:
     """The slow features, each divided by its standard deviation."""
     difference = standardised(moments)
-    c = len(difference)
+    k, c = len(difference), len(moments.mean) // 2
     covariance = moments.covariance
     before, after = difference.copy(), difference.copy()
     before[:, c:], after[:, :c] = 0, 0
     spread = (before @ covariance @ before.T + after @ covariance @ after.T) / 2
-    white = principal_axes(np.zeros(c), spread).weights(1.0) @ difference
+    white = principal_axes(np.zeros(k), spread).weights(1.0) @ difference
     variances, vectors = np.linalg.eigh(white @ covariance @ white.T)
     deviation = np.sqrt(np.maximum(variances, FLOOR))
     return Differences(moments.mean, vectors.T @ white / deviation[:, None], variances)

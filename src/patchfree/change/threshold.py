@@ -20,11 +20,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from scipy.special import expit
 from scipy.stats import chi2
 
-from patchfree.errors import ConfigError
+from patchfree.errors import ConfigError, LabelError
 
 WAYS = ("otsu", "mixture", "chi-square")
 CLASSES = 1 << 16
@@ -94,7 +94,8 @@ def find_threshold(
     elif not float(held.max()) > max(float(held.min()), UNLIKE):
         above = max(float(held.max()), UNLIKE)  # all pixels alike: none has changed
     else:
-        counts, edges = np.histogram(held, CLASSES, range=(float(held.min()), float(held.max())))
+        low, high = float(held.min()), float(held.max())
+        counts, edges = np.histogram(held, CLASSES, range=(low, high))[0], np.linspace(low, high, CLASSES + 1)
         centres = (edges[:-1] + edges[1:]) / 2
         above = float(edges[1:][_otsu(counts.astype(np.float64), centres)])
         if way == "mixture":
@@ -145,6 +146,38 @@ def _mixture(counts: Float64[np.ndarray, " n"], centres: Float64[np.ndarray, " n
     between = (centres >= means[0]) & (centres <= means[1])
     likelier = between & (log_ratio > 0)
     return float(centres[likelier][0]) if likelier.any() else float(max(means))
+
+
+def learnt_threshold(scores: Float[np.ndarray, " n"], changed: Bool[np.ndarray, " n"]) -> float:
+    """The threshold with the highest kappa at pixels whose change is known: the simple control of a trained network.
+
+    Args:
+        scores: of training pixels.
+        changed: whether each has changed.
+
+    Raises:
+        LabelError: all have changed, or none has.
+
+    Example:
+        >>> learnt_threshold(np.array([0.1, 0.2, 0.9, 0.8]), np.array([False, False, True, True]))
+        0.5
+    """
+    if changed.all() or not changed.any():
+        raise LabelError("Got pixels of one class only; a threshold is learnt from changed and unchanged ones.")
+    order = np.argsort(scores, kind="stable")
+    values, truth = scores[order].astype(np.float64), changed[order]
+    # Everything above the i-th value is called changed; equal values stay together.
+    ends = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)
+    total, positive = len(values), int(truth.sum())
+    missed = np.cumsum(truth)[ends]
+    called = total - 1 - ends
+    hits = positive - missed
+    right = (hits + (ends + 1 - missed)) / total
+    chance = (called * positive + (ends + 1) * (total - positive)) / total**2
+    best = int(np.argmax((right - chance) / np.maximum(1 - chance, 1e-12)))
+    if best == len(ends) - 1:
+        return float(values[-1])
+    return float((values[ends[best]] + values[ends[best] + 1]) / 2)
 
 
 def parted_at(scores: Float[np.ndarray, ...], above: float, way: str) -> Threshold:

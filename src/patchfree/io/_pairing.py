@@ -137,11 +137,12 @@ def onto_grid(before: Grid, after: Grid, *, resampling: str = "bilinear") -> War
         raise ConfigError(f"Got the resampling {resampling!r}; there are {', '.join(RESAMPLINGS)}.")
     if before.transform is None or after.transform is None:
         if before.shape != after.shape:
+            lacking = (
+                "neither has a map position" if before.transform is after.transform else "only one has a map position"
+            )
             raise SceneError(
-                f"BEFORE has {before.height} x {before.width} pixels, AFTER {after.height} x {after.width}, and "
-                f"{'neither' if before.transform is after.transform else 'one of the two'}{'' if before.transform is after.transform else ' not'} "
-                "has a map position, so AFTER cannot be warped onto BEFORE's grid. Cut both to the same pixels, or give "
-                "georeferenced files."
+                f"BEFORE has {before.height} x {before.width} pixels, AFTER {after.height} x {after.width}, and {lacking}, so AFTER cannot be warped "
+                "onto BEFORE's grid. Cut both to the same pixels, or give georeferenced files."
             )
         return None
     same_crs = before.crs is None or after.crs is None or CRS.from_wkt(before.crs) == CRS.from_wkt(after.crs)
@@ -156,7 +157,7 @@ def _corners_apart(one: Grid, other: Grid) -> float:
     assert other.transform is not None
     there, back = Affine(*other.transform), ~Affine(*one.transform)
     corners = [(0, 0), (one.width, 0), (0, one.height), (one.width, one.height)]
-    return max(float(np.abs(np.subtract(back * (there * corner), corner)).max()) for corner in corners)
+    return max(float(np.abs(np.subtract(back @ (there @ corner), corner)).max()) for corner in corners)
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,7 +243,7 @@ class Warp:
         height, width = rows.stop - rows.start, cols.stop - cols.start
         x = cols.start + width * np.concatenate([edge, edge, 0 * edge, 0 * edge + 1])
         y = rows.start + height * np.concatenate([0 * edge, 0 * edge + 1, edge, edge])
-        east, north = Affine(*self.before.transform) * (x, y)
+        east, north = Affine(*self.before.transform) @ (x, y)
         if not self.same_crs:
             try:
                 east, north = np.asarray(transform(self.before.crs, self.after.crs, east, north))
@@ -250,7 +251,7 @@ class Warp:
                 raise SceneError(
                     f"AFTER cannot be warped onto BEFORE's grid ({error}). Check the coordinate systems of both with `patchfree info`."
                 ) from error
-        col, row = ~Affine(*self.after.transform) * (np.asarray(east), np.asarray(north))
+        col, row = ~Affine(*self.after.transform) @ (np.asarray(east), np.asarray(north))
         if not (np.isfinite(col).all() and np.isfinite(row).all()):
             return None
         found = []

@@ -1,6 +1,6 @@
 """Pictures and charts that reports of tasks without labels share.
 
-Dimension key: c bands, h rows, w columns.
+Dimension key: k bands, h rows, w columns.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from patchfree.unsupervised.view import View
 from patchfree.windows import Window
 
 
-def thinned(view: View, bands: Sequence[int], step: int) -> tuple[Float[np.ndarray, "3 h w"], Bool[np.ndarray, "h w"]]:
-    """Every step-th pixel of three bands, read window by window."""
+def thinned(view: View, bands: Sequence[int], step: int) -> tuple[Float[np.ndarray, "k h w"], Bool[np.ndarray, "h w"]]:
+    """Every step-th pixel of some bands, read window by window."""
     rows, cols = (-(-length // step) for length in view.shape)
     layers, valid = np.zeros((len(bands), rows, cols), np.float32), np.zeros((rows, cols), bool)
     for window in view.windows:
