@@ -51,7 +51,7 @@ class Changes:
         method: name of the method.
         settings: how it was done: plain values for JSON.
         notes: what was decided on the way, one sentence each.
-        view: both dates, to look at spectra again: BEFORE's bands, then AFTER's.
+        view: both dates, to look at spectra again: BEFORE's bands, then AFTER's, normalised if that was asked for.
         threshold: where the scores were parted; None if that was not how the map was made.
         shift: how far the dates are shifted against each other; None if that was not looked at.
     """
@@ -188,6 +188,8 @@ def find_changes(
         change = normalisation(view, normalise, context)
         notes.append(change.note)
         view, references = change.applied(view), (*references, f"normalise-{normalise}")
+        if any(field.name == "aligned" for field in dataclasses.fields(chosen)):
+            chosen = dataclasses.replace(chosen, aligned=True)  # type: ignore[call-arg]
     fitted = Fitted(_nothing) if same else chosen.fit(view, context)
     scores, windows = score_windows(
         view,
@@ -222,7 +224,7 @@ def find_changes(
             "windows": windows,
         },
         notes=tuple(notes),
-        view=pair.view,
+        view=view,
         threshold=parted,
         shift=shift,
         _references=(*references, *([] if way is None else [f"threshold-{way}"]), "phase-correlation"),
