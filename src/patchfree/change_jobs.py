@@ -32,7 +32,7 @@ from patchfree.models import MODELS
 from patchfree.progress import Progress
 from patchfree.recipes import Recipe
 from patchfree.run import Run, load_run
-from patchfree.scene import Grid
+from patchfree.scene import DATES, Grid
 from patchfree.series import join_labels, join_scenes
 from patchfree.split import Split, given_split, split_scenes
 from patchfree.stream.budget import installed_memory
@@ -269,5 +269,8 @@ def map_given(
     write_change_maps(out, source.grid, conformal)
     choice = source.choice(run.bands)
     notes = [note for note in (choice.note,) if note]
-    metrics = {**run.metrics, "scene": {"dates": list(dates.names), "notes": [*dates.notes, *notes]}}
+    metrics = {
+        **run.metrics,
+        "scene": {"name": source.reader.path.name, DATES: list(dates.names), "notes": [*dates.notes, *notes]},
+    }
     return write_change_page(out, metrics, dates.bands, view, source.grid, command=command)

@@ -105,14 +105,15 @@ class Difference(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv3d(CHANNELS, CHANNELS, (2, 3, 3), (2, 1, 1), (0, 1, 1)) for _ in range(2))
+        # A 3-D convolution of a depth of two dates, over both, is a 2-D one of the channels of both.
+        self.convs = nn.ModuleList(nn.Conv2d(2 * CHANNELS, CHANNELS, 3, padding=1) for _ in range(2))
         self.norms = nn.ModuleList(BatchNorm(CHANNELS) for _ in range(2))
 
     def forward(self, x: Float[Tensor, "b2 c h w"]) -> Float[Tensor, "b c h w"]:
         """From a batch of all first, then all second dates."""
         first, second = x.chunk(2)
         there, back = (
-            F.relu(norm(conv(torch.stack(dates, 2))[:, :, 0]))
+            F.relu(norm(conv(torch.cat(dates, 1))))
             for conv, norm, dates in zip(self.convs, self.norms, ((first, second), (second, first)), strict=True)
         )
         return there + back
