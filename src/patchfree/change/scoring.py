@@ -23,6 +23,7 @@ from patchfree.change.registration import Shift, find_shift
 from patchfree.change.threshold import FALSE_ALARM, WAYS, Threshold, find_threshold, parted_at
 from patchfree.errors import ConfigError
 from patchfree.io import open_scene
+from patchfree.io.geotiff import strips
 from patchfree.io.pair import Dates
 from patchfree.io.source import SceneSource
 from patchfree.progress import Progress
@@ -73,9 +74,11 @@ class Changes:
     @property
     def uncertainty(self) -> Float32[np.ndarray, "h w"]:
         """Entropy of the probability of change: 0 sure, 1 (bit) a toss-up; NaN without data."""
-        p = np.clip(self.probability.astype(np.float64), 1e-12, 1 - 1e-12)
-        entropy: np.ndarray = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
-        return entropy.astype(np.float32)
+        found = np.empty_like(self.probability)
+        for window in strips(self.grid):  # in double precision, which a whole scene has no room for
+            p = np.clip(self.probability[window].astype(np.float64), 1e-12, 1 - 1e-12)
+            found[window] = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
+        return found
 
     @property
     def changed_share(self) -> float:
