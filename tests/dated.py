@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import rasterio
 from affine import Affine
+from scipy import ndimage
 
 from conftest import synthetic
 from patchfree.change.pair import pair_up
+from patchfree.change.reference import change_labels
 
 PLACE = Affine(30, 0, 362_000, 0, -30, 5_810_000)
 
@@ -50,3 +52,23 @@ def write_date(path, values, *, place=PLACE, crs="EPSG:32633", nodata=None, wave
         for band, wavelength in enumerate(wavelengths if wavelengths is not None else (), 1):
             target.update_tags(band, wavelength=str(wavelength), wavelength_units="Nanometers")
     return path
+
+
+def pair_with_blobs(*, side=48, bands=8, noise=0.3, share=0.08, seed=0):
+    """Two dates, and where they differ: the second has another gain, offset and noise, and in blobs another material."""
+    scene, labels = synthetic(rows=side, cols=side, bands=bands, noise=noise, seed=seed)
+    rng = np.random.default_rng(seed + 1)
+    blobs = ndimage.gaussian_filter(rng.normal(size=(side, side)), 3)
+    changed = blobs > np.quantile(blobs, 1 - share)
+    classes = len(labels.legend)
+    spectra = np.stack([scene.values[:, labels.index == k].mean(1) for k in range(1, classes + 1)])
+    other = spectra[labels.index % classes].transpose(2, 0, 1) + noise * rng.normal(size=scene.values.shape)
+    after = 1.3 * np.where(changed, other, scene.values) + 0.2 + 0.5 * noise * rng.normal(size=scene.values.shape)
+    second = replace(scene, values=after.astype(np.float32), name="after")
+    return pair_up(replace(scene, name="before"), second), changed
+
+
+def some_labels(changed, *, share=0.3, seed=3):
+    """Labels of a share of the pixels of both kinds."""
+    known = np.random.default_rng(seed).random(changed.shape) < share
+    return change_labels(~changed & known, changed & known)

@@ -85,6 +85,10 @@ class Piece:
     val_classes: Int[Tensor, " n"]
 
 
+Chosen = tuple[Piece, Int[Tensor, " n"], Int[Tensor, " n"], Bool[Tensor, " n"]]
+"""A scene, the pixels of it that count in a step, their classes, and which of them are held out from the scores."""
+
+
 class Trainer:
     """A network in training on one scene, or on several.
 
@@ -139,6 +143,8 @@ class Trainer:
             own = (torch.from_numpy(array).to(device) for array in (values[:, *window], valid[window]))
             marks = (part.to(device) for part in _labelled(index[window], val[window] & valid[window]))
             self.pieces.append(Piece(number, *own, *marks))
+        draw = torch.rand(len(self.pixels), generator=torch.Generator().manual_seed(_mix(seed, 7, 0)))
+        self.held = (draw < recipe.held_out).to(device)
         self.validates = bool((val & valid).any())
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
@@ -176,9 +182,9 @@ class Trainer:
 
     def _step(self, rate: float) -> float:
         chosen = self._chosen()
-        pixels, classes, piece_of = (
+        pixels, classes, piece_of, held = (
             whole if chosen is None else whole[chosen.to(self.device)]
-            for whole in (self.pixels, self.classes, self.piece_of)
+            for whole in (self.pixels, self.classes, self.piece_of, self.held)
         )
         for parameters in self.optimiser.param_groups:
             parameters["lr"] = rate
@@ -190,7 +196,7 @@ class Trainer:
             here = [(piece, mine) for piece, mine in here if mine.any()]
             if here:
                 share = sum(int(mine.sum()) for _, mine in here) / len(pixels)
-                loss = self._loss([(piece, pixels[mine], classes[mine]) for piece, mine in here]) * share
+                loss = self._loss([(piece, pixels[mine], classes[mine], held[mine]) for piece, mine in here]) * share
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
         gradients = [_gradient(parameter) for parameter in self.model.parameters()]
@@ -215,11 +221,11 @@ class Trainer:
             sizes.setdefault(tuple(piece.valid.shape), []).append(piece)
         return list(sizes.values())
 
-    def _loss(self, group: Sequence[tuple[Piece, Int[Tensor, " _"], Int[Tensor, " _"]]]) -> Float[Tensor, ""]:
+    def _loss(self, group: Sequence[Chosen]) -> Float[Tensor, ""]:
         """Mean loss of some pixels of some scenes, which are changed at random first, as the recipe says."""
-        changed = [self._changed(piece, pixels) for piece, pixels, _ in group]
+        changed = [self._changed(piece, pixels) for piece, pixels, _, _ in group]
         maps = self._maps(torch.stack([values for values, _, _ in changed]), torch.stack([v for _, v, _ in changed]))
-        places, classes = [pixels for *_, pixels in changed], [classes for *_, classes in group]
+        places, classes = [pixels for *_, pixels in changed], [classes for _, _, classes, _ in group]
         smoothing, total = self.recipe.label_smoothing, sum(len(pixels) for pixels in places)
         if self.recipe.loss == "cross-entropy":
             parts = zip(maps["scores"], places, classes, strict=True)
@@ -233,7 +239,9 @@ class Trainer:
             )
             for name in self.model.supervised
         }
-        return deep_supervision(found, torch.cat(classes), label_smoothing=smoothing)
+        return deep_supervision(
+            found, torch.cat(classes), torch.cat([held for *_, held in group]), label_smoothing=smoothing
+        )
 
     def _changed(self, piece: Piece, pixels: Int[Tensor, " n"]) -> tuple[Tensor, Tensor, Tensor]:
         """A scene as the network sees it in this step, and where the pixels now lie."""

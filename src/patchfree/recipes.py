@@ -38,6 +38,8 @@ class Recipe:
             take all classes for equally common, which favours the average over the overall accuracy.
         loss: "cross-entropy" of the scores, or "deep-supervision" of all that the network predicts, which needs one with side
             outputs and an uncertainty (`patchfree.losses`).
+        held_out: for "deep-supervision": share of the training pixels of which only the uncertainty learns. At pixels that the scores
+            learn too, errors vanish as the network fits them, and with them the uncertainty.
         flips: mirror each scene at random at each step.
         swap: of pairs: swap the dates at random at each step.
         batch: scenes that a step sees, of several; None for all. Needs "all" sampling.
@@ -62,6 +64,7 @@ class Recipe:
     jitter: float = 0.0
     prior: float = 0.0
     loss: Literal["cross-entropy", "deep-supervision"] = "cross-entropy"
+    held_out: float = 0.0
     flips: bool = False
     swap: bool = False
     batch: int | None = None
@@ -73,7 +76,7 @@ class Recipe:
         if not 0 < self.learning_rate < float("inf"):
             raise ConfigError(f"Got learning_rate={self.learning_rate:g}; need a positive number such as 0.001.")
         ranges = {"clip": (1e-9, 1e9), "per_class": (1, 1e9), "weight_decay": (0, 1), "label_smoothing": (0, 0.99)}
-        ranges |= {"warm_up": (0, 1), "jitter": (0, 10), "prior": (0, 1)}
+        ranges |= {"warm_up": (0, 1), "jitter": (0, 10), "prior": (0, 1), "held_out": (0, 0.9)}
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"Got {name}={getattr(self, name):g}; need {low:g} to {high:g}.")

@@ -67,7 +67,7 @@ def test_a_mask_of_class_numbers_is_no_compressed_mask():
 def test_a_pixel_that_is_both_is_refused_with_its_place():
     changed, unchanged = areas()
     unchanged[5, 7] = True
-    with pytest.raises(LabelError, match="1 pixels are both unchanged .* row 5, column 7"):
+    with pytest.raises(LabelError, match=r"1 pixels are both unchanged .* row 5, column 7"):
         change_labels(unchanged, changed)
 
 

@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import f1_score
 
 from conftest import synthetic
-from made_pairs import planted_pair, some_labels
+from dated import pair_with_blobs, some_labels
 from patchfree.change.recipes import CHANGE_RECIPES, change_recipe
 from patchfree.change.supervised import chance_of_change, train_change
 from patchfree.change.uncertainty import dropout_spread, error_auroc, spread_of
@@ -39,7 +39,7 @@ def quick(pair, labels, *, steps=2, model="siamese-freenet", **more):
 
 @pytest.fixture(scope="module")
 def trained(one_thread, tmp_path_factory):
-    pair, changed = planted_pair()
+    pair, changed = pair_with_blobs()
     labels = some_labels(changed)
     folder = tmp_path_factory.mktemp("change") / "run"
     return pair, changed, labels, quick(pair, labels, steps=40, out=folder)
@@ -106,7 +106,7 @@ def test_dropped_channels_spread_the_answers_and_the_same_seed_repeats_them(trai
 def test_every_network_of_two_dates_trains_and_maps(model):
     if model == "ar-cdnet-rgb":
         pytest.importorskip("timm", reason="needs the extra change")
-    pair, changed = planted_pair(side=32, bands=3, share=0.2)
+    pair, changed = pair_with_blobs(side=32, bands=3, share=0.2)
     run = quick(pair, some_labels(changed), model=model)
     found = run.predict(pair.stacked(), device="cpu")
     assert found.probabilities.shape == (2, 32, 32)
@@ -115,7 +115,7 @@ def test_every_network_of_two_dates_trains_and_maps(model):
 
 
 def test_several_pairs_train_one_network_and_have_maps_of_their_own(tmp_path):
-    pairs, masks = zip(*(planted_pair(side=24, share=0.2, seed=seed) for seed in range(2)), strict=True)
+    pairs, masks = zip(*(pair_with_blobs(side=24, share=0.2, seed=seed) for seed in range(2)), strict=True)
     run = quick(pairs, [some_labels(mask, share=1.0) for mask in masks], out=tmp_path / "run")
     places = sorted((run.folder / "scenes").iterdir())
     assert len(places) == 2
@@ -125,20 +125,20 @@ def test_several_pairs_train_one_network_and_have_maps_of_their_own(tmp_path):
 
 def test_a_scene_of_one_date_is_refused():
     scene, _ = synthetic(rows=24, cols=24)
-    _, changed = planted_pair(side=24, share=0.2)
+    _, changed = pair_with_blobs(side=24, share=0.2)
     with pytest.raises(SceneError, match="a scene of one date"):
         quick(scene, some_labels(changed))
 
 
 def test_labels_of_other_classes_are_refused():
-    pair, _ = planted_pair(side=24, share=0.2)
+    pair, _ = pair_with_blobs(side=24, share=0.2)
     _, labels = synthetic(rows=24, cols=24)
     with pytest.raises(LabelError, match="1 unchanged and 2 changed"):
         quick(pair, labels)
 
 
 def test_the_published_form_is_refused_for_pairs_of_more_bands():
-    pair, changed = planted_pair(side=24, share=0.2)
+    pair, changed = pair_with_blobs(side=24, share=0.2)
     with pytest.raises(SceneError, match="8 usable bands a date"):
         quick(pair, some_labels(changed), model="ar-cdnet-rgb")
 
@@ -151,7 +151,7 @@ def test_an_unknown_network_is_refused_with_those_that_there_are():
 
 
 def test_settings_that_a_network_cannot_follow_are_refused():
-    pair, changed = planted_pair(side=24, share=0.2)
+    pair, changed = pair_with_blobs(side=24, share=0.2)
     recipe = dataclasses.replace(change_recipe("unet", steps=2), loss="deep-supervision")
     with pytest.raises(ConfigError, match="which has scores only"):
         train_change(pair, some_labels(changed), recipe=recipe, controls=(), device="cpu")

@@ -28,7 +28,9 @@ _SPARSE = Recipe(
 """Sparse labels of one pair. Bands are not jittered: these networks take each date's own scale out (`models._pairs`)."""
 
 CHANGE_RECIPES: dict[str, Recipe] = {
-    "ar-cdnet": dataclasses.replace(_SPARSE, name="ar-cdnet", model="ar-cdnet", loss="deep-supervision"),
+    "ar-cdnet": dataclasses.replace(
+        _SPARSE, name="ar-cdnet", model="ar-cdnet", steps=120, loss="deep-supervision", held_out=0.2
+    ),
     # Li et al. 2023: AdamW, batches of 8 pairs of full masks, mirrored and swapped. The warm-up is part of a one-cycle schedule here,
     # and pairs are not cropped at random.
     "ar-cdnet-rgb": Recipe(
