@@ -29,6 +29,15 @@ from patchfree.scene import Bands, Grid, make_scene
 SEEDS = range(5)
 
 
+VARIANTS = (*((name, None) for name in METHODS), ("cva", "ir-mad"), ("pca-kmeans", "ir-mad"))
+"""Methods, and how the dates are normalised first."""
+
+
+def titled(name: str, normalise: str | None) -> str:
+    """What to call a method in a table."""
+    return name if normalise is None else f"{name}, normalised"
+
+
 def seeds_of(name: str):
     """Five seeds where something is random, else one."""
     return SEEDS if METHODS[name].random else SEEDS[:1]
@@ -42,7 +51,7 @@ def taizhou(folder: Path) -> None:
     print("|---|---|---|---|---|---|---|")
     before, after = open_scene(folder / "2000TM"), open_scene(folder / "2003TM")
     truth = read_truth(str(folder / "change.bmp"), before.grid, unchanged=str(folder / "unchanged.bmp"))
-    for name, normalise in (*((name, None) for name in METHODS), ("cva", "ir-mad"), ("pca-kmeans", "ir-mad")):
+    for name, normalise in VARIANTS:
         cells, auc, errors, seconds = [], [], [], []
         for way in ("otsu", "mixture", "chi-square"):
             kappas = []
@@ -60,7 +69,7 @@ def taizhou(folder: Path) -> None:
                     errors.append(measured["uncertainty"]["auroc_of_errors"])
             cells.append(f"{statistics.fmean(kappas):.3f}" if kappas else "–")
         print(
-            f"| {name}{'' if normalise is None else ', normalised'} | {statistics.fmean(auc):.4f} | {' | '.join(cells)} | {statistics.fmean(errors):.3f} | "
+            f"| {titled(name, normalise)} | {statistics.fmean(auc):.4f} | {' | '.join(cells)} | {statistics.fmean(errors):.3f} | "
             f"{statistics.median(seconds):.1f} |",
             flush=True,
         )
@@ -102,16 +111,16 @@ def planted(folder: Path) -> None:
     names = [path.parent.name if path.is_dir() else path.name.split(".")[0] for path in paths]
     print("| method | " + " | ".join(names) + " | mean | worst |")
     print("|---" * (len(names) + 3) + "|")
-    found: dict[str, list[list[float]]] = {name: [] for name in METHODS}
+    found: dict[str, list[list[float]]] = {titled(*variant): [] for variant in VARIANTS}
     for path in paths:
         scene = open_scene(f"{path}:data" if path.suffix == ".mat" else path)
-        for name in METHODS:
-            found[name].append([])
+        for each in found.values():
+            each.append([])
         for seed, (moved, noise) in enumerate(((0.0, 0.05), (0.4, 0.05), (0.4, 0.2))):
             before, after, truth = plant(scene, seed, moved, noise)
-            for name in METHODS:
-                scores = find_changes(before, after, method=name).scores
-                found[name][-1].append(float(roc_auc_score(truth[scene.valid], scores[scene.valid])))
+            for name, normalise in VARIANTS:
+                scores = find_changes(before, after, method=name, normalise=normalise).scores
+                found[titled(name, normalise)][-1].append(float(roc_auc_score(truth[scene.valid], scores[scene.valid])))
     for name, scenes in found.items():
         means = [statistics.fmean(v) for v in scenes]
         worst = min(min(v) for v in scenes)
