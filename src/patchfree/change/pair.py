@@ -80,11 +80,6 @@ def _one_array(
     return np.concatenate([first, second])
 
 
-def is_stacked(scene: Scene) -> bool:
-    """True for a scene with the bands of two dates."""
-    return DATES in scene.details
-
-
 def pair_up(before: Scene, after: Scene, *, resampling: str = "bilinear", by_number: bool = False) -> Pair:
     """Two scenes as a pair: common bands, BEFORE's grid, and data only where both hold data.
 

@@ -38,11 +38,17 @@ STARTS = 10
 
 @dataclass(frozen=True)
 class PCAKMeans(ChangeMethod):
-    """PCA and k-means."""
+    """PCA and k-means.
+
+    Attributes:
+        aligned: the dates have one radiometry, as in `cva.py`.
+    """
 
     title: ClassVar[str] = "PCA and k-means"
     references: ClassVar[tuple[str, ...]] = ("pca-kmeans", "cva")
     random: ClassVar[bool] = True
+
+    aligned: bool = False
 
     @property
     def halo(self) -> int:
@@ -51,7 +57,7 @@ class PCAKMeans(ChangeMethod):
 
     def fit(self, view: View, context: Context) -> Fitted:
         """Components of the blocks, and the two centres."""
-        length = change_vector(view.moments)
+        length = change_vector(view.moments, aligned=self.aligned)
         seen = _Neighbourhoods(length, _mean_length(view, length))
         moments, sample = _gathered(view, seen)
         axes = principal_axes(moments.mean, moments.covariance)

@@ -23,6 +23,7 @@ from patchfree.change.registration import Shift, find_shift
 from patchfree.change.threshold import FALSE_ALARM, WAYS, Threshold, find_threshold, parted_at
 from patchfree.errors import ConfigError
 from patchfree.io import open_scene
+from patchfree.io.geotiff import strips
 from patchfree.io.pair import Dates
 from patchfree.io.source import SceneSource
 from patchfree.progress import Progress
@@ -51,7 +52,7 @@ class Changes:
         method: name of the method.
         settings: how it was done: plain values for JSON.
         notes: what was decided on the way, one sentence each.
-        view: both dates, to look at spectra again: BEFORE's bands, then AFTER's.
+        view: both dates, to look at spectra again: BEFORE's bands, then AFTER's, normalised if that was asked for.
         threshold: where the scores were parted; None if that was not how the map was made.
         shift: how far the dates are shifted against each other; None if that was not looked at.
     """
@@ -73,9 +74,11 @@ class Changes:
     @property
     def uncertainty(self) -> Float32[np.ndarray, "h w"]:
         """Entropy of the probability of change: 0 sure, 1 (bit) a toss-up; NaN without data."""
-        p = np.clip(self.probability.astype(np.float64), 1e-12, 1 - 1e-12)
-        entropy: np.ndarray = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
-        return entropy.astype(np.float32)
+        found = np.empty_like(self.probability)
+        for window in strips(self.grid):  # in double precision, which a whole scene has no room for
+            p = np.clip(self.probability[window].astype(np.float64), 1e-12, 1 - 1e-12)
+            found[window] = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
+        return found
 
     @property
     def changed_share(self) -> float:
@@ -188,6 +191,8 @@ def find_changes(
         change = normalisation(view, normalise, context)
         notes.append(change.note)
         view, references = change.applied(view), (*references, f"normalise-{normalise}")
+        if any(field.name == "aligned" for field in dataclasses.fields(chosen)):
+            chosen = dataclasses.replace(chosen, aligned=True)  # type: ignore[call-arg]
     fitted = Fitted(_nothing) if same else chosen.fit(view, context)
     scores, windows = score_windows(
         view,
@@ -222,7 +227,7 @@ def find_changes(
             "windows": windows,
         },
         notes=tuple(notes),
-        view=pair.view,
+        view=view,
         threshold=parted,
         shift=shift,
         _references=(*references, *([] if way is None else [f"threshold-{way}"]), "phase-correlation"),

@@ -28,6 +28,7 @@ from patchfree.errors import ConfigError, LabelError
 
 WAYS = ("otsu", "mixture", "chi-square")
 CLASSES = 1 << 16
+PIECE = 1 << 20  # scores turned to double precision at a time
 ROUNDS, SETTLED = 1000, 1e-7
 FALSE_ALARM = 1e-3
 UNLIKE = 1e-4
@@ -55,8 +56,9 @@ class Threshold:
     def probability(self, scores: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
         """Probability of change of each score, between 0 and 1; NaN stays."""
         gap = self.changed_mean - self.unchanged_mean
-        found: np.ndarray = expit((scores - self.above) * (gap / max(self.variance, 1e-12)))
-        return found.astype(np.float32)
+        slope = np.float32(gap / max(self.variance, 1e-12))
+        found: np.ndarray = expit((scores.astype(np.float32) - np.float32(self.above)) * slope)
+        return found
 
 
 def find_threshold(
@@ -182,9 +184,14 @@ def learnt_threshold(scores: Float[np.ndarray, " n"], changed: Bool[np.ndarray, 
 
 def parted_at(scores: Float[np.ndarray, ...], above: float, way: str) -> Threshold:
     """What lies on both sides of a threshold that was found in some way; NaN does not count."""
-    held = scores[np.isfinite(scores)]
-    high = held > above
-    low_mean = float(held[~high].mean(dtype=np.float64)) if not high.all() else above
-    high_mean = float(held[high].mean(dtype=np.float64)) if high.any() else above
-    variance = float(((held - np.where(high, high_mean, low_mean)) ** 2).mean(dtype=np.float64))
-    return Threshold(above, way, low_mean, high_mean, variance)
+    counts, sums, squares = np.zeros(2), np.zeros(2), 0.0
+    flat = scores.reshape(-1)
+    for start in range(0, len(flat), PIECE):
+        piece = flat[start : start + PIECE].astype(np.float64)
+        for side, part in enumerate((piece[piece <= above], piece[piece > above])):
+            counts[side] += len(part)
+            sums[side] += (part - above).sum()
+            squares += ((part - above) ** 2).sum()
+    means = np.divide(sums, counts, out=np.zeros(2), where=counts > 0)
+    variance = float(max(squares - (counts * means**2).sum(), 0.0) / max(counts.sum(), 1))
+    return Threshold(above, way, above + float(means[0]), above + float(means[1]), variance)
