@@ -18,7 +18,7 @@ from patchfree.change.listed import open_pairs
 from patchfree.change.products import check_folder
 from patchfree.change.reference import LEGEND, labels_of_areas, labels_of_classes
 from patchfree.change.scoring import Changes, DatesView, equal_dates
-from patchfree.change.supervised import train_change, write_change_maps, write_change_page
+from patchfree.change.supervised import check_bands, train_change, write_change_maps, write_change_page
 from patchfree.change.truth import read_truth
 from patchfree.errors import ConfigError, LabelError, RunError, SceneError
 from patchfree.files import check_writable
@@ -127,6 +127,7 @@ def train_given(dates: Dates, files: LabelFiles, *, ways: Ways, out: Path, train
         raise SceneError(
             "BEFORE and AFTER hold the same numbers: nothing has changed, and nothing can be learnt. Check that they are two dates."
         )
+    check_bands(training.recipe.model, dates.names[0], len(dates.bands))
     if truth is not None and ways != Ways(None, None, None, None):
         raise ConfigError("Got --truth and a way to split the labels; the truth is what is tested on. Leave out one.")
     held = labels if truth is None else _both(labels, truth)

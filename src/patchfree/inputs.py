@@ -133,7 +133,7 @@ def _opened(
     sources = [reading.source(path) for path, _ in jobs]
     bands = max(len(source.description.bands) for source in sources)
     with torch.device("meta"):
-        network = MODELS[model](bands=bands, classes=CLASSES)
+        network = MODELS[model](bands=bands, classes=2 if MODELS[model].dates == 2 else CLASSES)
     if training_bytes(network, [source.grid.shape for source in sources], recompute=True) <= memory:
         scenes = [reading.scene(path) for path, _ in jobs]
         labels = [[reading.labels(path, s.grid) for path in paths] for s, (_, paths) in zip(scenes, jobs, strict=True)]

@@ -63,6 +63,16 @@ def test_a_run_learnt_from_areas_holds_every_file_and_its_labels(files, run):
     assert load_run(run).metrics["task"] == "change detection"
 
 
+@pytest.mark.parametrize("model", ["ar-cdnet", "unet"])
+def test_another_network_is_trained_by_its_name_and_says_what_errors_it_expects(cli, files, tmp_path, model):
+    cli.ok(
+        "change", *dates(files), "--labels", files / "labels.tif", "--model", model, *QUICK, "--out", tmp_path / "run"
+    )
+    with rasterio.open(tmp_path / "run" / "uncertainty.tif") as source:
+        expected = ("entropy", "margin", "predicted error") if model == "ar-cdnet" else ("entropy", "margin")
+        assert source.descriptions == expected
+
+
 def test_one_file_of_classes_gives_the_same_run(cli, files, run, tmp_path):
     cli.ok("change", *dates(files), "--labels", files / "labels.tif", *QUICK, "--out", tmp_path / "run")
     assert load_run(tmp_path / "run").model_hash == load_run(run).model_hash

@@ -105,7 +105,7 @@ def train_change(
             raise LabelError(
                 "Labels of a change need the classes 1 unchanged and 2 changed; make them with change_labels, labels_of_areas or full_mask."
             )
-    check_bands(recipe.model, stacked[0])
+    check_bands(recipe.model, stacked[0].name, len(stacked[0].bands))
     one = len(stacked) == len(reference) == 1
     run = train(
         stacked[0] if one else stacked,
@@ -135,15 +135,15 @@ def train_change(
     return run
 
 
-def check_bands(model: str, scene: Scene) -> None:
+def check_bands(model: str, name: str, bands: int) -> None:
     """Refuse a pair whose bands the network cannot take.
 
     Raises:
         SceneError: they are not three of each date, for the published AR-CDNet.
     """
-    if model == "ar-cdnet-rgb" and len(scene.bands) != 6:
+    if model == "ar-cdnet-rgb" and bands != 6:
         raise SceneError(
-            f"{scene.name} has {len(scene.bands) // 2} usable bands a date; ar-cdnet-rgb, the published form, takes 3 (red, green, blue). "
+            f"{name} has {bands // 2} usable bands a date; ar-cdnet-rgb, the published form, takes 3 (red, green, blue). "
             "Leave out the others with --drop-bands, or take --model ar-cdnet."
         )
 
