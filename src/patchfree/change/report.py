@@ -108,7 +108,9 @@ def pictures(evidence: ChangeEvidence) -> dict[str, tuple[str, str, bytes]]:
         ),
         "doubt": (
             "Where it cannot be told",
-            f"Yellow: neither class has a probability of {SURE:.0%}",
+            f"Yellow: neither class has a probability of {SURE:.0%}"
+            if found.undecided is None
+            else "Yellow: at the chosen rate of error both classes are possible, or none",
             _over(after, doubt, DOUBT),
         ),
     }
@@ -125,7 +127,9 @@ def pictures(evidence: ChangeEvidence) -> dict[str, tuple[str, str, bytes]]:
 
 
 def _doubtful(found: Changes) -> Bool[np.ndarray, "h w"]:
-    """Where neither class is likely enough."""
+    """Where neither class is likely enough, or where a chosen rate of error leaves both possible, or none."""
+    if found.undecided is not None:
+        return found.undecided
     chance = found.probability
     with np.errstate(invalid="ignore"):
         doubtful: np.ndarray = (chance < SURE) & (chance > 1 - SURE)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64, UInt8
 
 from patchfree import citations
 from patchfree.change import DEFAULT, METHODS
@@ -54,6 +54,7 @@ class Changes:
         notes: what was decided on the way, one sentence each.
         view: both dates, to look at spectra again: BEFORE's bands, then AFTER's, normalised if that was asked for.
         threshold: where the scores were parted; None if that was not how the map was made.
+        undecided: where it cannot be told at a chosen rate of error; None if none was chosen.
         shift: how far the dates are shifted against each other; None if that was not looked at.
     """
 
@@ -69,6 +70,7 @@ class Changes:
     view: View = field(repr=False)
     threshold: Threshold | None = None
     shift: Shift | None = None
+    undecided: Bool[np.ndarray, "h w"] | None = None
     _references: tuple[str, ...] = ()
 
     @property

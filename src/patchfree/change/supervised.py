@@ -246,6 +246,8 @@ def write_change_page(
     """
     with open_raster(folder / "score.tif") as scores, open_raster(folder / "map.tif") as mapped:
         score, index = scores.read(1), mapped.read(1)
+    with open_raster(folder / "decided.tif") as decided:
+        undecided = decided.read(1) == CANNOT_TELL
     recipe, conformal = metrics["recipe"], metrics["change"]["conformal"]
     names = metrics["scene"].get(DATES, ("BEFORE", "AFTER"))
     found = Changes(
@@ -259,6 +261,7 @@ def write_change_page(
         settings={"steps": recipe["steps"], "seed": metrics["request"]["seed"], "error_rate": conformal["error_rate"]},
         notes=(conformal["says"] + " decided.tif says where it cannot tell.", *metrics["scene"]["notes"]),
         view=view,
+        undecided=undecided,
         _references=tuple(methods_of(metrics)),
     )
     objects, areas, notes = write_change_objects(folder / "objects.gpkg", found)
