@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import statistics
 import tempfile
 import time
@@ -53,7 +54,8 @@ def sparse_labels(truth, half: str, seed: int, noise: float):
     for value in (1, 2):
         pixels = rng.permutation(np.flatnonzero((truth == value) & side))[:A_CLASS]
         learnt.flat[pixels] = value
-        wrong = rng.permutation(pixels)[: round(noise * A_CLASS + 1e-9)]
+        half_up = math.ceil if value == 1 else math.floor  # 2.5 of each class are 3 of one and 2 of the other
+        wrong = rng.permutation(pixels)[: half_up(noise * A_CLASS)]
         learnt.flat[wrong] = 3 - value
     return given_split(Labels(learnt, LEGEND), Labels(np.where(side, 0, truth), LEGEND), seed=seed)
 
@@ -64,7 +66,9 @@ def vectors_of_change(pair, labels, split):
     dates = (dates - dates.mean(2, keepdims=True)) / dates.std(2, keepdims=True)
     score = np.square(dates[0] - dates[1]).sum(0).reshape(split.train.shape)
     learnt, truth = split.train | split.val, labels.index == 2
-    best = max(np.unique(score[learnt]), key=lambda level: cohen_kappa_score(truth[learnt], score[learnt] >= level))
+    levels = np.unique(score[learnt])
+    kappas = [cohen_kappa_score(truth[learnt], score[learnt] >= level) for level in levels]
+    best = levels[kappas == np.max(kappas)].mean()  # the middle of equally good ones
     return cohen_kappa_score(truth[split.test], score[split.test] >= best)
 
 

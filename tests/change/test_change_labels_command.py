@@ -77,7 +77,7 @@ def test_the_same_command_again_finds_the_run_finished(cli, files, run):
 def test_other_labels_do_not_touch_a_finished_run(cli, files, run):
     before = contents(run)
     cli.refused(
-        1,
+        2,
         "finished run with other labels",
         "change",
         *dates(files),

@@ -7,7 +7,6 @@ import json
 
 import numpy as np
 import pytest
-import rasterio
 import torch
 from sklearn.metrics import f1_score
 
@@ -17,6 +16,7 @@ from patchfree.change.recipes import CHANGE_RECIPES, change_recipe
 from patchfree.change.supervised import chance_of_change, train_change
 from patchfree.change.uncertainty import dropout_spread, error_auroc, spread_of
 from patchfree.errors import ConfigError, LabelError, RunError, SceneError
+from patchfree.io.gdal import open_raster
 from patchfree.models import MODELS
 from patchfree.run import load_run
 from patchfree.staging import OUTPUTS
@@ -39,10 +39,10 @@ def quick(pair, labels, *, steps=2, model="siamese-freenet", **more):
 
 @pytest.fixture(scope="module")
 def trained(one_thread, tmp_path_factory):
-    pair, changed = pair_with_blobs()
+    pair, changed = pair_with_blobs(noise=0.15, share=0.15)
     labels = some_labels(changed)
     folder = tmp_path_factory.mktemp("change") / "run"
-    return pair, changed, labels, quick(pair, labels, steps=40, out=folder)
+    return pair, changed, labels, quick(pair, labels, steps=60, out=folder)
 
 
 def test_planted_changes_are_found_and_errors_are_uncertain(trained):
@@ -67,7 +67,7 @@ def test_the_folder_holds_the_maps_and_what_was_measured_of_their_uncertainty(tr
         path.name for path in folder.iterdir()
     }
     found = run.predict(pair.stacked(), device="cpu")
-    with rasterio.open(folder / "score.tif") as score, rasterio.open(folder / "decided.tif") as decided:
+    with open_raster(folder / "score.tif") as score, open_raster(folder / "decided.tif") as decided:
         np.testing.assert_allclose(score.read(1), chance_of_change(found), atol=1e-6)
         assert set(np.unique(decided.read(1))) <= {1, 2, 3}
     change = json.loads((folder / "metrics.json").read_text())["change"]
@@ -79,9 +79,9 @@ def test_the_folder_holds_the_maps_and_what_was_measured_of_their_uncertainty(tr
 
 def test_the_same_run_is_found_finished_and_another_error_rate_is_refused(trained):
     pair, _, labels, run = trained
-    assert quick(pair, labels, steps=40, out=run.folder).model_hash == run.model_hash
+    assert quick(pair, labels, steps=60, out=run.folder).model_hash == run.model_hash
     with pytest.raises(RunError, match=r"error rate of 0\.1 \(now 0\.2\)"):
-        quick(pair, labels, steps=40, out=run.folder, error_rate=0.2)
+        quick(pair, labels, steps=60, out=run.folder, error_rate=0.2)
 
 
 def test_a_run_is_read_back_as_one_of_two_dates(trained):

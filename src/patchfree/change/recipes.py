@@ -29,7 +29,7 @@ _SPARSE = Recipe(
 
 CHANGE_RECIPES: dict[str, Recipe] = {
     "ar-cdnet": dataclasses.replace(
-        _SPARSE, name="ar-cdnet", model="ar-cdnet", steps=120, loss="deep-supervision", held_out=0.2
+        _SPARSE, name="ar-cdnet", model="ar-cdnet", steps=120, sampling="all", loss="deep-supervision", held_out=0.2
     ),
     # Li et al. 2023: AdamW, batches of 8 pairs of full masks, mirrored and swapped. The warm-up is part of a one-cycle schedule here,
     # and pairs are not cropped at random.
