@@ -1,57 +1,22 @@
-"""Anomaly detectors on scenes with masks, and their speed, as tables for docs/benchmarks.md.
+"""How long anomaly detectors take, against what they stand on, as ratios of one run, for docs/benchmarks.md.
 
-python benchmarks/anomalies.py detectors --data FOLDER      # of abu-*.mat, with the variables data and map
-python benchmarks/anomalies.py suppression --data FOLDER    # RX after BSDM and after its controls; hours
-python benchmarks/anomalies.py speed
+python benchmarks/anomalies.py
+
+How well they detect is compared by `patchfree benchmark --task anomalies`.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
-from pathlib import Path
 
 import numpy as np
 
-from patchfree.anomalies import DETECTORS
-from patchfree.anomalies.compare import compare
 from patchfree.anomalies.local_rx import LocalRX
 from patchfree.anomalies.scoring import find_anomalies
-from patchfree.io import open_scene
-from patchfree.io.reference import read_labels
 from patchfree.scene import Bands, Grid, make_scene
 from patchfree.unsupervised.scores import Context
 from patchfree.unsupervised.view import SceneView
-
-
-def scenes(folder: Path):
-    """Name of each scene, and what opens it and its mask."""
-
-    def opens(path):
-        scene = open_scene(f"{path}:data")
-        return scene, read_labels(f"{path}:map", scene).index > 0
-
-    return [
-        (path.stem.removeprefix("abu-"), lambda path=path: opens(path)) for path in sorted(folder.glob("abu-*.mat"))
-    ]
-
-
-def table(rows) -> None:
-    """AUC of each method on each scene: the mean over seeds, then mean and worst over scenes, and the time."""
-    rows = list(rows)
-    names = list(dict.fromkeys(row.scene for row in rows))
-    print("| method | " + " | ".join(names) + " | mean | worst | spread over seeds | median seconds |")
-    print("|---" * (len(names) + 5) + "|")
-    for method in dict.fromkeys(row.method for row in rows):
-        mine = [row for row in rows if row.method == method]
-        by_scene = {name: [row.measures["auc"] for row in mine if row.scene == name] for name in names}
-        means = [statistics.fmean(by_scene[name]) for name in names]
-        spread = max((statistics.stdev(v) for v in by_scene.values() if len(v) > 1), default=None)
-        cells = [f"{value:.4f}" for value in (*means, statistics.fmean(means), min(means))]
-        shown = "–" if spread is None else f"{spread:.4f}"
-        seconds = statistics.median(row.seconds for row in mine)
-        print(f"| {method} | " + " | ".join(cells) + f" | {shown} | {seconds:.1f} |", flush=True)
 
 
 def made(rows: int, cols: int, bands: int):
@@ -120,23 +85,6 @@ def speed() -> None:
     print(f"default detector, 100 x 100 x 200: {clocked(lambda: find_anomalies(scene), 2):.1f} s")
 
 
-def main() -> None:
-    """One table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["detectors", "suppression", "speed"])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/abu"))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--methods", nargs="*", default=sorted(DETECTORS))
-    given = parser.parse_args()
-    seeds = range(given.seeds)
-    if given.what == "speed":
-        speed()
-    elif given.what == "detectors":
-        table(compare(scenes(given.data), [("none", name) for name in given.methods], seeds=seeds, device="cpu"))
-    else:
-        before = ("none", "pca", "bsdm-untrained", "bsdm")
-        table(compare(scenes(given.data), [(name, "rx") for name in before], seeds=seeds, device="cpu"))
-
-
 if __name__ == "__main__":
-    main()
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    speed()

@@ -56,3 +56,10 @@ def test_run_without_record_of_its_methods_is_refused(run, tmp_path):
 
 def test_folder_without_a_run_is_refused(cli, tmp_path):
     cli.refused(2, "is no run folder: it has no model.json", "cite", tmp_path)
+
+
+def test_command_prints_what_a_report_of_anomalies_lists(cli, tmp_path):
+    (tmp_path / "anomalies.json").write_text('{"references": ["A (2001).", "B (2002)."]}')
+    assert cli.ok("cite", tmp_path).splitlines() == ["A (2001).", "B (2002)."]
+    (tmp_path / "anomalies.json").write_text("{}")
+    cli.refused(2, "does not list its references", "cite", tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from patchfree.errors import RunError
@@ -153,3 +155,22 @@ def cite(run: Run) -> str:
             f"{run.folder or 'The run'} has no metrics.json, which says what methods it used. Train the run again."
         )
     return "\n".join(references(run.metrics))
+
+
+REPORTS = ("anomalies.json",)
+"""Files beside a report that list the references of what they tell of."""
+
+
+def cite_report(folder: Path) -> str | None:
+    """The references that stand beside a report of a task without a network's run, one a line; None if there is none.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = next((folder / name for name in REPORTS if (folder / name).is_file()), None)
+    if path is None:
+        return None
+    try:
+        return "\n".join(json.loads(path.read_text(encoding="utf-8"))["references"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} does not list its references ({error}); make the report again.") from error

@@ -392,12 +392,17 @@ app.command()(change_train)
 
 
 @app.command()
-def cite(run: RunArgument) -> None:
-    """Print the references of the methods that a run used."""
+def cite(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a finished run, or of the report of `anomalies`.")
+    ],
+) -> None:
+    """Print the references of the methods that a run, or a search for anomalies, used."""
     from patchfree.citations import cite as references
+    from patchfree.citations import cite_report
     from patchfree.run import load_run
 
-    show.line(references(load_run(run)))
+    show.line(cite_report(run) or references(load_run(run)))
 
 
 def main(arguments: list[str] | None = None) -> None:

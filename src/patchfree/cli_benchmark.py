@@ -15,17 +15,19 @@ def benchmark(
     out: Annotated[
         Path, typer.Option(help="Folder for tables, page and pictures; what is done there is not done again.")
     ] = Path("patchfree-benchmark"),
-    task: Annotated[str, typer.Option(help="What to compare methods at: classification.")] = "classification",
+    task: Annotated[
+        str, typer.Option(help="What to compare methods at: classification or anomalies.")
+    ] = "classification",
     scene: Annotated[
         list[str] | None,
         typer.Option(
-            help="Scene by name, or all whose files are in --data; repeatable; --list names them.  [default: indian-pines]"
+            help="Scene by name, or all whose files are in --data; repeatable; --list names them.  [default: indian-pines; all with anomalies]"
         ),
     ] = None,
     protocol: Annotated[
         list[str] | None,
         typer.Option(
-            help="per-class:N, fraction:F, separate, separate:SIZE:BUFFER or official; repeatable.  [default: those that suit each scene]"
+            help="per-class:N, fraction:F, separate, separate:SIZE:BUFFER or official; unlabelled for anomalies; repeatable.  [default: those that suit each scene]"
         ),
     ] = None,
     method: Annotated[
@@ -64,7 +66,7 @@ def benchmark(
     plan = Plan(
         out=out,
         task=task,
-        scenes=tuple(scene or ("indian-pines",)),
+        scenes=tuple(scene or ()),
         protocols=tuple(protocol or ()),
         methods=tuple(method or ()),
         seeds=seeds,

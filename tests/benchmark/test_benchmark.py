@@ -217,7 +217,7 @@ def test_another_method_scene_or_seed_is_another_request(folder, tmp_path):
         ({"scenes": ("salinas",)}, "Salinas: Salinas_corrected.mat is not below"),
         ({"methods": ("knn",)}, "Got method 'knn'; there are svm"),
         ({"protocols": ("random",)}, "Got protocol 'random'; there are"),
-        ({"task": "poetry"}, "Got task 'poetry'; there is classification"),
+        ({"task": "poetry"}, "Got task 'poetry'; there are classification, anomalies"),
         ({"seeds": 0}, "Got 0 seeds"),
         ({"minutes": 0.0}, "Got 0 minutes"),
         ({"steps": 0}, "Got 0 steps"),

@@ -14,6 +14,7 @@ from conftest import synthetic
 from patchfree.benchmark.method import own_method
 from patchfree.benchmark.methods import METHODS
 from patchfree.benchmark.scenes import described_scenes
+from patchfree.benchmark.tasks import get_task
 from patchfree.cli import app
 
 PAGE = (Path(__file__).parents[2] / "docs" / "comparing.md").read_text(encoding="utf-8")
@@ -33,7 +34,8 @@ def test_every_command_has_options_that_there_are(command):
     context = typer.main.get_command(app).commands[name].make_context(name, rest)
     known = described_scenes()
     assert set(context.params["scene"] or ()) <= {*known, "all"}
-    assert {method for method in context.params["method"] or () if not method.endswith(".py")} <= set(METHODS)
+    methods = METHODS if context.params["task"] == "classification" else get_task(context.params["task"]).methods
+    assert {method for method in context.params["method"] or () if not method.endswith(".py")} <= set(methods)
 
 
 def test_the_method_of_the_page_is_one(tmp_path):

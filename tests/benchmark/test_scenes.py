@@ -156,7 +156,7 @@ def test_a_users_scene_is_described_in_a_file_of_the_same_form(tmp_path):
     ("text", "message"),
     [
         ("[a]\nscene = 3\nlabels = 'x'", "scene a has 3 where a name or a list of names is needed"),
-        ("[a]\nscene = 'x'", "scene a needs `scene`, and `labels` or `official`"),
+        ("[a]\nscene = 'x'", "scene a needs `scene`, and `labels`, `official` or `anomalies`"),
         ("[a]\nscene = 'x'\nlabels = 'y'\ncolour = 1", "scene a has the unknown setting colour; there are abundances"),
         ("[a]\nscene = 'x'\nofficial = { train = 'y' }", "the official split of a has train; it needs train and test"),
         ("a = 3", "a = 3 stands outside of a scene"),

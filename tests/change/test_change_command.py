@@ -239,3 +239,35 @@ def test_taizhou(shared_data, method, least):
     assert measured["kappa"] > 0.8
     assert found.shift is not None
     assert found.shift.pixels < 0.2
+
+
+@pytest.mark.parametrize("method", ["cva", "pca-kmeans"])
+def test_normalised_dates_are_compared_as_they_are(shared_data, method):
+    folder = shared_data / "taizhou"
+    plain, aligned = (
+        find_changes(folder / "2000TM", folder / "2003TM", method=method, normalise=way) for way in (None, "ir-mad")
+    )
+    truth = read_truth(str(folder / "change.bmp"), plain.grid, unchanged=str(folder / "unchanged.bmp"))
+    better, before = measure(aligned, truth)["auc"], measure(plain, truth)["auc"]
+    assert better > before + 0.004
+    assert any("brought to BEFORE's radiometry" in note for note in aligned.notes)
+
+
+@pytest.mark.parametrize("name", ["ir-mad", "ir-mad-context", "sfa"])
+def test_methods_that_take_gains_out_themselves_give_the_same_map_when_normalised(name, files):
+    plain, aligned = (
+        find_changes(files / "before.tif", files / "after.tif", method=name, normalise=way) for way in (None, "pif")
+    )
+    assert (aligned.index == plain.index).mean() > 0.999
+    assert plain.settings["normalise"] is None
+    assert aligned.settings["normalise"] == "pif"
+
+
+def test_the_probability_of_no_change_is_that_of_the_chi_square_distribution(files):
+    dates = files / "before.tif", files / "after.tif"
+    found = find_changes(*dates, method="ir-mad", threshold="chi-square", false_alarm=0.01)
+    held, chance = found.index > 0, found.no_change_probability
+    np.testing.assert_array_equal(chance[held] < 0.01, found.index[held] == 2)
+    assert np.isnan(chance[~held]).all()
+    with pytest.raises(ConfigError, match="method cva states no distribution"):
+        find_changes(*dates, method="cva").no_change_probability  # noqa: B018 - the access is the test

@@ -38,6 +38,7 @@ Suppression = BSDM | PCA
 
 SUPPRESSIONS: dict[str, Suppression | None] = {
     "bsdm": BSDM(),
+    "bsdm-alpha": BSDM(mode="alpha"),
     "bsdm-auto": BSDM(mode="auto", step=0, repeats=0),
     "bsdm-untrained": BSDM(steps=0),
     "none": None,

@@ -115,7 +115,7 @@ def _pictures(finding: Finding) -> dict[str, tuple[str, str, bytes]]:
     objects = coarse(finding.index, step) > 0
     pictures = {
         "scene": ("Scene", f"False colour ({bands})", colour),
-        "scores": ("Scores", "Dark is like the background, bright is not", _score_picture(scores, finding.above)),
+        "scores": ("Scores", "Dark is like the background, bright is not", score_picture(scores, finding.above)),
         "detections": (
             "Detections",
             "Vermilion, each in a ring; the scene in grey",
@@ -128,7 +128,7 @@ def _pictures(finding: Finding) -> dict[str, tuple[str, str, bytes]]:
     return {name: (title, text, figures.png(picture)) for name, (title, text, picture) in pictures.items()}
 
 
-def _score_picture(scores: Float[np.ndarray, "h w"], above: float) -> figures.Picture:
+def score_picture(scores: Float[np.ndarray, "h w"], above: float) -> figures.Picture:
     """Scores from their first percentile to the threshold, or to their highest thousandth if that is higher."""
     held = scores[np.isfinite(scores)]
     low, high = float(np.quantile(held, 0.01)), max(above, float(np.quantile(held, 0.999)))

@@ -131,5 +131,10 @@ def _pictures(cell: Cell, loaded: Loaded, mapped: np.ndarray) -> None:
         facts = {"rows": scene.grid.height, "columns": scene.grid.width, "bands": len(scene.bands), "colours": text}
         write_json(
             cell.pictures / f"{cell.scene.name}.json",
-            facts | {"legend": entries, "labelled": int((loaded.labels.index > 0).sum())},
+            facts
+            | {
+                "legend": entries,
+                "labels": "Labels",
+                "labels_text": f"{int((loaded.labels.index > 0).sum()):,} pixels, trained and tested",
+            },
         )

@@ -113,6 +113,7 @@ class Method:
         identity: everything that decides its result, for resuming; plain values.
         cite: the reference.
         cost: where it stands when methods are ordered from cheap to dear.
+        random: whether another seed may give another result on the same pixels.
     """
 
     title: str
@@ -120,6 +121,7 @@ class Method:
     identity: dict[str, Any]
     cite: str = ""
     cost: int = 5
+    random: bool = True
 
 
 def own_method(path: Path) -> Method:

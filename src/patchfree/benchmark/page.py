@@ -14,7 +14,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from patchfree.benchmark.tables import EXPLAINED, Group, cells, facts, failures, headings, machine, summarise
+from patchfree.benchmark.tables import EXPLAINED, Group, facts, failures, machine, over_scenes, summarise, table
 from patchfree.figures import svg
 from patchfree.files import write_bytes
 
@@ -33,7 +33,8 @@ def write_page(path: Path, rows: Sequence[Row], task: Task, undone: Sequence[Cel
     environment = Environment(
         loader=PackageLoader("patchfree"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    groups = [_group(group, task, pictures) for group in summarise(rows, task)]
+    summed = summarise(rows, task)
+    groups = [_group(group, task, pictures) for group in summed]
     dates = sorted({row["date"] for row in rows})
     cites = {
         name: method.cite
@@ -43,6 +44,7 @@ def write_page(path: Path, rows: Sequence[Row], task: Task, undone: Sequence[Cel
     html = environment.get_template("benchmark.html.j2").render(
         task=task,
         groups=groups,
+        over_scenes=over_scenes(summed, task),
         machine=machine(rows),
         dates=" to ".join(dict.fromkeys((dates[0], dates[-1]))),
         explained=EXPLAINED,
@@ -57,23 +59,32 @@ def _group(group: Group, task: Task, pictures: Path) -> dict[str, Any]:
     """What the page shows of one scene under one protocol."""
     good = [line for line in group.lines if line.seeds]
     best = max((line.measures[task.measures[0].name].mean for line in good), default=None)
+    head, *rest = table(group, task)
     return {
         "title": f"{group.title}: {task.protocol_title(group.protocol)}",
-        "optimistic": any(row.get("optimistic") for row in group.rows),
-        "headings": headings(task, group.ours),
+        "badge": _badge(group),
+        "headings": head,
         "lines": [
             {
-                "cells": cells(line, task),
+                "cells": texts,
                 "ours": line.method == group.ours,
                 "best": bool(line.seeds) and line.measures[task.measures[0].name].mean == best,
             }
-            for line in group.lines
+            for line, texts in zip(group.lines, rest, strict=True)
         ],
         "facts": facts(group),
         "failures": failures(group),
         "charts": [_accuracy_chart(group, task), _time_chart(group, task)] if good else [],
         "maps": _maps(group, task, pictures),
     }
+
+
+def _badge(group: Group) -> tuple[str, str] | None:
+    """Whether test pixels lie among the training pixels: style and text; None where nothing is trained."""
+    known = [row["optimistic"] for row in group.rows if row.get("optimistic") is not None]
+    if not known:
+        return None
+    return ("badge warn", "random split: optimistic") if any(known) else ("badge", "apart")
 
 
 def _maps(group: Group, task: Task, pictures: Path) -> dict[str, Any] | None:
@@ -83,9 +94,7 @@ def _maps(group: Group, task: Task, pictures: Path) -> dict[str, Any] | None:
         return None
     scene = json.loads(about.read_text(encoding="utf-8"))
     shown = [("Scene", scene["colours"], pictures / f"{group.scene}-scene.png")]
-    shown.append(
-        ("Labels", f"{scene['labelled']:,} pixels, trained and tested", pictures / f"{group.scene}-labels.png")
-    )
+    shown.append((scene["labels"], scene["labels_text"], pictures / f"{group.scene}-labels.png"))
     first = task.measures[0]
     for line in group.lines:
         row = next((row for row in group.rows if row["method"] == line.method and row.get("picture")), None)

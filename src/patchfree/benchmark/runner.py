@@ -54,7 +54,7 @@ class Plan:
     Attributes:
         out: folder for the results; what is there is kept, and not done again.
         task: name of a task.
-        scenes: names of scenes, or "all" for those whose files are there.
+        scenes: names of scenes, or "all" for those whose files are there; none for the task's usual ones.
         protocols: names of protocols; none for those that suit each scene.
         methods: names of methods, and files with methods of the user's; none for all.
         seeds: how often everything is repeated, 0, 1, ...
@@ -68,7 +68,7 @@ class Plan:
 
     out: Path
     task: str = "classification"
-    scenes: tuple[str, ...] = ("indian-pines",)
+    scenes: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     seeds: int = 5
@@ -155,8 +155,9 @@ def _cells(plan: Plan) -> tuple[Task, list[Cell], dict[str, Method]]:
     if plan.steps is not None and plan.steps < 1:
         raise ConfigError(f"Got {plan.steps} steps; need at least 1.")
     methods = {name: task.find_method(name) for name in plan.methods or task.methods}
-    scenes = _scenes(plan)
-    for protocol in [*plan.protocols, *(name for scene in scenes for name in scene.protocols)]:
+    scenes = _scenes(plan, task)
+    protocols = {scene.name: plan.protocols or scene.protocols or task.usual_protocols for scene in scenes}
+    for protocol in (name for names in protocols.values() for name in names):
         task.check_protocol(protocol)
     order = sorted(methods, key=lambda name: methods[name].cost)
     cells = [
@@ -172,24 +173,36 @@ def _cells(plan: Plan) -> tuple[Task, list[Cell], dict[str, Method]]:
             pictures=plan.out / "pictures" if seed == plan.first_seed else None,
         )
         for name in order
-        for seed in range(plan.first_seed, plan.first_seed + plan.seeds)
+        for seed in range(plan.first_seed, plan.first_seed + (plan.seeds if methods[name].random else 1))
         for scene in scenes
-        for protocol in plan.protocols or scene.protocols
+        for protocol in protocols[scene.name]
     ]
     return task, cells, methods
 
 
-def _scenes(plan: Plan) -> list[Described]:
+def _scenes(plan: Plan, task: Task) -> list[Described]:
     known, data = described_scenes(plan.scenes_file), plan.folder
-    if "all" in plan.scenes:
-        return [scene for scene in known.values() if not scene.synthetic and not missing_files(scene, data)]
-    for name in plan.scenes:
+    suited = {name: scene for name, scene in known.items() if task.suits(scene)}
+    asked = plan.scenes or task.usual_scenes
+    if "all" in asked:
+        found = [scene for scene in suited.values() if not scene.synthetic and not missing_files(scene, data)]
+        if not found:
+            raise ConfigError(
+                f"Found the files of no scene with {task.needs} below {data or 'any folder'}. Name the folder that holds them with --data; "
+                "`patchfree benchmark --list` names the scenes."
+            )
+        return found
+    for name in asked:
         if name not in known:
-            raise ConfigError(f"Got scene {name!r}; there are {', '.join(known)}, and those of a --scenes-file.")
+            raise ConfigError(f"Got scene {name!r}; there are {', '.join(suited)}, and those of a --scenes-file.")
+        if name not in suited:
+            raise ConfigError(
+                f"Got scene {name!r}, which has not what the task {plan.task} needs: {task.needs}. There are {', '.join(suited)}."
+            )
         absent = missing_files(known[name], data)
         if absent:
             raise ConfigError(absent)
-    return [known[name] for name in dict.fromkeys(plan.scenes)]
+    return [known[name] for name in dict.fromkeys(asked)]
 
 
 def _request(cell: Cell, method: Method) -> str:
@@ -295,11 +308,10 @@ def names_known(task: str, data: Path | None, scenes_file: Path | None) -> str:
     """The names that can be asked for, for people."""
     chosen, known = get_task(task), described_scenes(scenes_file)
     lines = ["Scenes:"]
-    for scene in known.values():
+    for scene in filter(chosen.suits, known.values()):
         absent = missing_files(scene, data)
-        lines.append(
-            f"  {scene.name:<18} {scene.title}; {', '.join(scene.protocols)}{' (files not there)' if absent else ''}"
-        )
+        usual = ", ".join(scene.protocols or chosen.usual_protocols)
+        lines.append(f"  {scene.name:<18} {scene.title}; {usual}{' (files not there)' if absent else ''}")
     lines += ["Protocols:", *(f"  {text}" for text in chosen.protocols), "Methods:"]
     lines += [f"  {name:<18} {method.title}. {method.cite}" for name, method in chosen.methods.items()]
     return "\n".join(lines)

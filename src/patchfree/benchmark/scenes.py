@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import scipy.io
-from jaxtyping import Float, Num
+from jaxtyping import Bool, Float, Num
 from scipy.spatial import cKDTree
 
 from patchfree.demo import indian_pines
@@ -42,9 +42,10 @@ class Described:
     classes: tuple[str, ...] = ()
     label_scale: int = 1
     abundances: tuple[str, ...] = ()
+    anomalies: tuple[str, ...] = ()
     built_in: str | None = None
     synthetic: dict[str, int] = field(default_factory=dict)
-    protocols: tuple[str, ...] = ("per-class:10", "fraction:0.1", "separate")
+    protocols: tuple[str, ...] = ()
     cite: str = ""
 
 
@@ -93,13 +94,19 @@ def _described(name: str, entry: Any, file: str) -> Described:  # noqa: ANN401 -
         return tuple(given)
 
     lists = {
-        key: names(entry[key]) for key in ("scene", "labels", "classes", "abundances", "protocols") if key in entry
+        key: names(entry[key])
+        for key in ("scene", "labels", "classes", "abundances", "anomalies", "protocols")
+        if key in entry
     }
     official = {part: names(files) for part, files in entry.get("official", {}).items()}
     settings: dict[str, Any] = {"name": name, "title": name} | entry | lists | {"official": official}
     scene = Described(**settings)
-    if not (scene.built_in or scene.synthetic or (scene.scene and (scene.labels or official or scene.abundances))):
-        raise ConfigError(f"{file}: scene {name} needs `scene`, and `labels` or `official`.")
+    if not (
+        scene.built_in
+        or scene.synthetic
+        or (scene.scene and (scene.labels or official or scene.abundances or scene.anomalies))
+    ):
+        raise ConfigError(f"{file}: scene {name} needs `scene`, and `labels`, `official` or `anomalies`.")
     if official and not {"train", "test"} <= official.keys() <= {"train", "test", "validation"}:
         raise ConfigError(
             f"{file}: the official split of {name} has {', '.join(official)}; it needs train and test, and may have validation."
@@ -148,12 +155,27 @@ def load(described: Described, data: Path | None) -> Loaded:
     return Loaded(scene, _named(labels, described.classes), None)
 
 
+def load_anomalies(described: Described, data: Path | None) -> tuple[Scene, Bool[np.ndarray, "h w"]]:
+    """Read a scene and the mask of its true anomalies.
+
+    Args:
+        described: which.
+        data: folder with the user's files.
+
+    Raises:
+        SceneError: a file is not there.
+        LabelError: the mask does not fit.
+    """
+    scene = _open(described.scene, data, described)
+    return scene, _labels(described.anomalies, data, described, scene).index > 0
+
+
 def missing_files(described: Described, data: Path | None) -> str | None:
     """What a scene lacks, for people; None if all its files are there."""
-    for names in filter(None, (described.scene, described.labels, described.abundances)):
+    for names in filter(None, (described.scene, described.labels, described.abundances, described.anomalies)):
         if not any(_where(name, data) for name in names):
             return _absent(names, data, described)
-    if described.scene and not (described.labels or described.abundances):
+    if described.official and not (described.labels or described.abundances):
         path, _ = _find(described.scene, data, described)
         for part in ("train", "test"):
             if not any(_where(name, data, path) for name in described.official[part]):

@@ -102,6 +102,8 @@ def _line(rows: list[Row], all_rows: list[Row], ours: str, task: Task) -> Line:
         if row.get("error"):
             errors[row["error"]] = (*errors.get(row["error"], ()), row["seed"])
     theirs = {row["seed"]: row for row in all_rows if row["method"] == ours and not row.get("error")}
+    if theirs and ours in task.methods and not task.methods[ours].random:
+        theirs = dict.fromkeys((row["seed"] for row in all_rows), next(iter(theirs.values())))  # one stands for all
     shared = [row for row in good if row["seed"] in theirs]
     compared = name != ours and bool(shared)
     means = {cost: estimate([float(row[cost]) for row in good if row.get(cost) is not None]) for cost in COSTS}
@@ -162,6 +164,40 @@ def headings(task: Task, ours: str) -> list[str]:
     return ["method", "seeds", *(m.title for m in task.measures), *(text.format(ours=ours) for text in HEADINGS)]
 
 
+def table(group: Group, task: Task) -> list[list[str]]:
+    """Headings, then a line a method; columns that nothing stands in are left out."""
+    lines = [headings(task, group.ours), *(cells(line, task) for line in group.lines)]
+    held = [any(line[column] != "–" for line in lines[1:]) for column in range(len(lines[0]))]
+    return [[text for text, kept in zip(line, held, strict=True) if kept] for line in lines]
+
+
+def over_scenes(groups: Sequence[Group], task: Task) -> list[tuple[str, list[list[str]]]]:
+    """For each protocol with several scenes its title and a table: each method's mean and worst scene, of the first measure.
+
+    A method counts with the scenes that it has a result on; their number stands beside it.
+    """
+    measure, found = task.measures[0], []
+    for protocol in dict.fromkeys(group.protocol for group in groups):
+        mine = [group for group in groups if group.protocol == protocol]
+        if len(mine) < 2:
+            continue
+        by_method: dict[str, list[tuple[float, str, Line]]] = {}
+        for group in mine:
+            for line in filter(lambda line: line.seeds, group.lines):
+                by_method.setdefault(line.title, []).append((line.measures[measure.name].mean, group.title, line))
+        rows = [["method", "scenes", f"{measure.title}, mean of scenes", "worst scene", "train + map s, mean"]]
+        for title, results in by_method.items():
+            means = [mean for mean, _, _ in results]
+            worst, where, _ = min(results, key=lambda result: result[0])
+            times = [
+                (line.costs["train_seconds"] or 0) + (line.costs["predict_seconds"] or 0) for _, _, line in results
+            ]
+            shown = [f"{value * measure.factor:.{measure.digits}f}" for value in (sum(means) / len(means), worst)]
+            rows.append([title, str(len(results)), shown[0], f"{shown[1]} ({where})", amount(sum(times) / len(times))])
+        found.append((f"All scenes: {task.protocol_title(protocol)}", rows))
+    return found
+
+
 def spread(found: Estimate, measure: Measure) -> str:
     """Mean ± deviation [interval]."""
     f, d = measure.factor, measure.digits
@@ -204,6 +240,10 @@ def facts(group: Group) -> list[str]:
     if len(counts) == 3:
         said.append(
             f"Seed {row['seed']}: {counts[0]} training, {counts[1]} validation and {counts[2]} test pixels; {row['classes_tested']:.0f} of {row['classes']:.0f} classes tested."
+        )
+    if row.get("anomalous_pixels") is not None:
+        said.append(
+            f"{row['anomalous_pixels']:,.0f} of {row['pixels']:,.0f} pixels are anomalous, in {row['anomalies']:,.0f} objects."
         )
     if row.get("optimistic"):
         said.append(
@@ -249,17 +289,25 @@ def markdown(rows: Sequence[Row], task: Task, undone: Sequence[Cell]) -> str:
         " to ".join(dict.fromkeys((dates[0], dates[-1]))) + ". " + ". ".join(machine(rows)) + ".",
     ]
     parts.append(EXPLAINED)
-    for group in summarise(rows, task):
-        head = headings(task, group.ours)
-        table = [head, ["---", *["---:"] * (len(head) - 1)], *(cells(line, task) for line in group.lines)]
+    groups = summarise(rows, task)
+    for title, lines in over_scenes(groups, task):
+        parts += [f"## {title}", _lines(lines)]
+    for group in groups:
         parts += [f"## {group.title}: {task.protocol_title(group.protocol)}", " ".join(facts(group))]
-        parts.append("\n".join(f"| {' | '.join(entry.replace('|', '/') for entry in line)} |" for line in table))
+        parts.append(_lines(table(group, task)))
         wrong = failures(group)
         parts += ["\n".join(f"- {text}" for text in wrong)] if wrong else []
     left = list(cells_by_place(list(undone)))
     if left:
         parts += ["## Not done for lack of time", "\n".join(f"- {text}" for text in left)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _lines(lines: list[list[str]]) -> str:
+    """A table in Markdown, the first line above."""
+    head, *rest = lines
+    whole = [head, ["---", *["---:"] * (len(head) - 1)], *rest]
+    return "\n".join(f"| {' | '.join(entry.replace('|', '/') for entry in line)} |" for line in whole)
 
 
 EXPLAINED = (

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from patchfree.benchmark import detect
 from patchfree.benchmark.cell import Cell, Tell
 from patchfree.benchmark.classify import classify
 from patchfree.benchmark.method import Method
 from patchfree.benchmark.methods import METHODS, PAPER, find_method
 from patchfree.benchmark.protocols import PROTOCOLS, check_protocol
 from patchfree.benchmark.protocols import title as protocol_title
+from patchfree.benchmark.scenes import Described
 from patchfree.errors import ConfigError
 
 
@@ -46,6 +48,10 @@ class Task:
         protocol_title: a protocol for people.
         protocols: the forms of the protocols' names, with what they mean.
         ours: the method that the others are compared with.
+        usual_scenes: those that are compared unless others are asked for, or "all".
+        usual_protocols: those of a scene that names none of its own.
+        suits: whether a scene has what the task needs.
+        needs: what that is, for people.
     """
 
     title: str
@@ -57,6 +63,10 @@ class Task:
     protocol_title: Callable[[str], str]
     protocols: tuple[str, ...]
     ours: str
+    usual_scenes: tuple[str, ...]
+    usual_protocols: tuple[str, ...]
+    suits: Callable[[Described], bool]
+    needs: str
 
 
 TASKS: dict[str, Task] = {
@@ -75,6 +85,31 @@ TASKS: dict[str, Task] = {
         protocol_title=protocol_title,
         protocols=tuple(text for _, _, text in PROTOCOLS.values()),
         ours="default",
+        usual_scenes=("indian-pines",),
+        usual_protocols=("per-class:10", "fraction:0.1", "separate"),
+        suits=lambda scene: not scene.anomalies,
+        needs="labels of its classes",
+    ),
+    "anomalies": Task(
+        title="anomaly detection",
+        measures=(
+            Measure("auc", "AUC", 1.0, 4),
+            Measure("average_precision", "average precision", 1.0, 3),
+            Measure("auc_bs", "AUC − AUC(F, τ)", 1.0, 3),
+            Measure("detection_at_0.001", "found at 0.1 % false alarms, %"),
+            Measure("detection_at_0.01", "at 1 %, %"),
+        ),
+        run=detect.detect,
+        methods=detect.DETECTION,
+        find_method=detect.find_detection,
+        check_protocol=detect.check_protocol,
+        protocol_title=detect.protocol_title,
+        protocols=(detect.PROTOCOL_TEXT,),
+        ours=detect.OURS,
+        usual_scenes=("all",),
+        usual_protocols=(detect.PROTOCOL,),
+        suits=lambda scene: bool(scene.anomalies),
+        needs="a mask of its true anomalies",
     ),
 }
 
@@ -86,5 +121,5 @@ def get_task(name: str) -> Task:
         ConfigError: there is none.
     """
     if name not in TASKS:
-        raise ConfigError(f"Got task {name!r}; there is {', '.join(TASKS)}.")
+        raise ConfigError(f"Got task {name!r}; there are {', '.join(TASKS)}.")
     return TASKS[name]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
+from scipy.stats import chi2
 
 from patchfree import citations
 from patchfree.change import DEFAULT, METHODS
@@ -56,6 +57,7 @@ class Changes:
         threshold: where the scores were parted; None if that was not how the map was made.
         undecided: where it cannot be told at a chosen rate of error; None if none was chosen.
         shift: how far the dates are shifted against each other; None if that was not looked at.
+        freedom: degrees of freedom of the chi-square distribution that the method states for squared scores; None if it states none.
     """
 
     scores: Float32[np.ndarray, "h w"]
@@ -71,6 +73,7 @@ class Changes:
     threshold: Threshold | None = None
     shift: Shift | None = None
     undecided: Bool[np.ndarray, "h w"] | None = None
+    freedom: int | None = None
     _references: tuple[str, ...] = ()
 
     @property
@@ -80,6 +83,22 @@ class Changes:
         for window in strips(self.grid):  # in double precision, which a whole scene has no room for
             p = np.clip(self.probability[window].astype(np.float64), 1e-12, 1 - 1e-12)
             found[window] = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
+        return found
+
+    @property
+    def no_change_probability(self) -> Float32[np.ndarray, "h w"]:
+        """Probability of a score at least as high at a pixel that has not changed, as `ir-mad` and `sfa` state it (Nielsen 2007).
+
+        The reweighting narrows the distribution of real pairs: far more pixels have a small probability than should.
+
+        Raises:
+            ConfigError: the method states no distribution.
+        """
+        if self.freedom is None:
+            raise ConfigError(f"The method {self.method} states no distribution of its scores; take ir-mad or sfa.")
+        found = np.empty_like(self.scores)
+        for window in strips(self.grid):
+            found[window] = chi2.sf(self.scores[window].astype(np.float64) ** 2, self.freedom)
         return found
 
     @property
@@ -232,6 +251,7 @@ def find_changes(
         view=view,
         threshold=parted,
         shift=shift,
+        freedom=fitted.freedom,
         _references=(*references, *([] if way is None else [f"threshold-{way}"]), "phase-correlation"),
     )
 
