@@ -157,8 +157,8 @@ def cite(run: Run) -> str:
     return "\n".join(references(run.metrics))
 
 
-REPORTS = ("anomalies.json",)
-"""Files beside a report that list the references of what they tell of."""
+REPORTS = ("anomalies.json", "metrics.json")
+"""Files beside a report that list the references of what they tell of; metrics.json does so where there is no network."""
 
 
 def cite_report(folder: Path) -> str | None:
@@ -167,7 +167,8 @@ def cite_report(folder: Path) -> str | None:
     Raises:
         RunError: the file is damaged.
     """
-    path = next((folder / name for name in REPORTS if (folder / name).is_file()), None)
+    trained = (folder / "model.json").is_file()
+    path = next((folder / name for name in REPORTS if (folder / name).is_file() and not trained), None)
     if path is None:
         return None
     try:

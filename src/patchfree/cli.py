@@ -394,10 +394,10 @@ app.command()(change_train)
 @app.command()
 def cite(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder of a finished run, or of the report of `anomalies`.")
+        Path, typer.Argument(metavar="RUN", help="Folder of a finished run, or of a report of `anomalies` or `change`.")
     ],
 ) -> None:
-    """Print the references of the methods that a run, or a search for anomalies, used."""
+    """Print the references of the methods that a run, or a search for anomalies or changes, used."""
     from patchfree.citations import cite as references
     from patchfree.citations import cite_report
     from patchfree.run import load_run

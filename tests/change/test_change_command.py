@@ -85,6 +85,7 @@ def test_the_command_writes_score_map_uncertainty_objects_figures_and_report(cli
     labelled = open_scene(files / "after.tif").values[:, inside]
     assert labelled.min() <= min(largest[1])
     assert max(largest[1]) <= labelled.max()
+    assert cli.ok("cite", tmp_path / "run").splitlines() == found["references"]
     page = (tmp_path / "run" / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
     for words in (
