@@ -12,11 +12,11 @@ import time
 
 import numpy as np
 
-from patchfree.anomalies._contract import Context
-from patchfree.anomalies._view import SceneView
 from patchfree.anomalies.local_rx import LocalRX
 from patchfree.anomalies.scoring import find_anomalies
 from patchfree.scene import Bands, Grid, make_scene
+from patchfree.unsupervised.scores import Context
+from patchfree.unsupervised.view import SceneView
 
 
 def made(rows: int, cols: int, bands: int):

@@ -7,8 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from conftest import synthetic
-from patchfree.anomalies._contract import Context
-from patchfree.anomalies._view import SceneView
 from patchfree.anomalies.autoencoder import Autoencoder
 from patchfree.anomalies.ensemble import RankEnsemble
 from patchfree.anomalies.isolation import IsolationForest
@@ -17,6 +15,8 @@ from patchfree.anomalies.local_rx import LocalRX
 from patchfree.anomalies.rx import GlobalRX
 from patchfree.anomalies.surround import Surround
 from patchfree.scene import Grid, make_scene
+from patchfree.unsupervised.scores import Context
+from patchfree.unsupervised.view import SceneView
 
 QUICK = {
     "autoencoder": Autoencoder(steps=8, width=8),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from patchfree.augment import jitter_bands, shuffle_scene
+from patchfree.augment import flip_scene, jitter_bands, shuffle_scene, swap_dates
 
 SHAPES = [(1, 40), (9, 9), (17, 23), (64, 50), (100, 130)]
 
@@ -118,3 +118,23 @@ class TestJitter:
     def test_no_spread_changes_nothing(self):
         scene, _, found = self.jittered(0, spread=0.0)
         torch.testing.assert_close(found, scene)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_mirrored_scene_holds_each_labelled_pixel_where_it_says(seed):
+    scene, valid = numbered(17, 23)
+    pixels = torch.arange(0, 391, 7)
+    moved, held, found = flip_scene(scene, valid, pixels, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(moved.flatten(1)[:, found], scene.flatten(1)[:, pixels])
+    assert torch.equal(held.flatten()[found], valid.flatten()[pixels])
+
+
+def test_all_four_mirror_images_occur_and_both_orders_of_the_dates():
+    scene, valid = numbered(5, 6)
+    corners = {
+        tuple(flip_scene(scene, valid, torch.tensor([0]), generator=torch.Generator().manual_seed(s))[2].tolist())
+        for s in range(40)
+    }
+    assert corners == {(0,), (5,), (24,), (29,)}
+    orders = {tuple(swap_dates(scene, generator=torch.Generator().manual_seed(s))[:, 1, 2].tolist()) for s in range(20)}
+    assert orders == {(1.0, 2.0), (2.0, 1.0)}

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from patchfree.losses import masked_cross_entropy
+from patchfree.losses import at_pixels, deep_supervision, masked_cross_entropy
 
 
 @pytest.fixture
@@ -52,3 +52,54 @@ def test_half_precision_scores_are_summed_in_full_precision(case):
     found = masked_cross_entropy(scores.bfloat16(), pixels, target.flatten()[pixels])
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, dense(scores.bfloat16().float(), target, pixels))
+
+
+# --- deep supervision: everything that a network of two dates predicts
+
+
+@pytest.fixture
+def predicted():
+    source = torch.Generator().manual_seed(1)
+    maps = {name: torch.randn(1, 40, generator=source) for name in ("side0", "side1", "uncertainty")}
+    maps["scores"] = torch.cat((torch.zeros(1, 40), torch.randn(1, 40, generator=source)))
+    return maps, torch.randint(0, 2, (40,), generator=source)
+
+
+def by_hand(maps, truth, learnt, doubted):
+    def term(logit):
+        q, y = logit.sigmoid()[learnt], truth[learnt]
+        entropy = -(y * q.log() + (1 - y) * (1 - q).log()).mean()
+        return entropy + 1 - (2 * (q * y).sum() + 1e-5) / (q.sum() + y.sum() + 1e-5)
+
+    changed = maps["scores"][1] - maps["scores"][0]
+    total = sum(term(logit) for logit in (changed, maps["side0"][0], maps["side1"][0]))
+    error, u = (truth - changed.sigmoid()).abs()[doubted], maps["uncertainty"][0].sigmoid()[doubted]
+    return total - (error * u.log() + (1 - error) * (1 - u).log()).mean()
+
+
+@pytest.mark.parametrize("held_out", [0, 10])
+def test_deep_supervision_is_what_the_paper_sums_up(predicted, held_out):
+    maps, classes = predicted
+    held = torch.arange(40) < held_out
+    everything = torch.ones(40, dtype=torch.bool)
+    wanted = by_hand(maps, classes.float(), ~held, held if held_out else everything)
+    torch.testing.assert_close(deep_supervision(maps, classes, held), wanted)
+
+
+def test_the_uncertainty_does_not_change_the_scores_and_held_out_pixels_teach_it_alone(predicted):
+    maps, classes = predicted
+    held = torch.arange(40) < 10
+    maps = {name: value.clone().requires_grad_() for name, value in maps.items()}
+    deep_supervision(maps, classes, held).backward()
+    assert not maps["scores"].grad[:, held].any()
+    assert not maps["side1"].grad[:, held].any()
+    assert maps["uncertainty"].grad[:, held].all()
+    assert not maps["uncertainty"].grad[:, ~held].any()
+
+
+def test_a_coarse_map_is_read_at_the_pixel_above():
+    x = torch.arange(6.0).view(1, 2, 3)  # every second row and column of 4 x 5
+    pixels = torch.tensor([0, 4, 6, 13, 19])
+    assert at_pixels(x, pixels, 5, stride=2).tolist() == [[0, 2, 0, 4, 5]]
+    fine = torch.arange(20.0).view(1, 4, 5)
+    assert at_pixels(fine, pixels, 5).tolist() == [[0, 4, 6, 13, 19]]

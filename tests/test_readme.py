@@ -11,9 +11,11 @@ import pytest
 import rasterio
 import shapely
 import typer
+from PIL import Image
 from spectral.io import envi
 
 from conftest import UTM33, synthetic
+from dated import two_dates, write_date
 from patchfree.cli import app, main
 from patchfree.recipes import RECIPES
 from products_hdf import RFL, write_emit, write_netcdf, write_prisma, write_tanager
@@ -136,6 +138,19 @@ def test_every_command_and_python_block_runs(page, users_folder, capsys):
         exec(compile(block, page, "exec"), {})
     assert (users_folder / "run" / "report.html").is_file()
     assert (users_folder / "map.tif").is_file()
+
+
+def test_every_command_and_python_block_of_the_page_on_changes_runs(users_folder, capsys):
+    page = "docs/change.md"
+    before, after, truth = two_dates(rows=40, cols=48)
+    for scene in (before, after):
+        write_date(users_folder / f"{scene.name}.tif", scene.values, wavelengths=scene.bands.wavelengths_nm)
+    for name, mask in (("changed", truth), ("unchanged", ~truth)):
+        Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(f"{name}.bmp")
+    _run_commands(page, capsys, 4)
+    for block in _blocks(page, "python"):
+        exec(compile(block, page, "exec"), {})
+    assert (users_folder / "changes" / "report.html").is_file()
 
 
 def test_every_command_and_python_block_of_the_page_on_anomalies_runs(users_folder, capsys):

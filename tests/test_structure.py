@@ -32,14 +32,17 @@ ORDER = [
     "stream",
     "citations figures stac",
     "staging report",
+    "unsupervised",
     "anomalies",
     "job",
     "training",
+    "change",
     "demo interop",
     "benchmark",
     "show options arguments",
     "inputs",
-    "cli_anomalies cli_benchmark",
+    "change_jobs",
+    "cli_anomalies cli_benchmark cli_change cli_change_train",
     "cli",
     "__init__ __main__",
 ]
@@ -51,11 +54,23 @@ EAGER = [
     "cli",
     "cli_anomalies",
     "cli_benchmark",
+    "cli_change",
+    "cli_change_train",
     "show",
     "options",
     "arguments",
 ]  # imported before the first word is printed
-LIGHT = {"errors", "show", "options", "arguments", "cli_anomalies", "cli_benchmark", "__version__"}
+LIGHT = {
+    "errors",
+    "show",
+    "options",
+    "arguments",
+    "cli_anomalies",
+    "cli_benchmark",
+    "cli_change",
+    "cli_change_train",
+    "__version__",
+}
 
 
 def module_of(path):

@@ -26,8 +26,15 @@ class Small(FreeNet):
         super().__init__(bands=bands, classes=classes, width=0.25)
 
 
-def untrained(model, *, bands=BANDS, legend=LEGEND, **more):
+def sizes_for(kind):
+    """How many bands and classes tests give a network: two dates of three bands, changed or not, or one of seven."""
+    return (6, 2) if kind.dates == 2 else (BANDS, len(LEGEND))
+
+
+def untrained(model, *, bands=None, legend=None, **more):
     """A run of a model of MODELS, whose biases and norms are not those that it began with."""
+    usual, classes = sizes_for(MODELS[model])
+    bands, legend = bands or usual, legend or LEGEND[:classes]
     torch.manual_seed(0)
     network = MODELS[model](bands=bands, classes=len(legend))
     weights = {name: value + 0.05 * torch.randn(value.shape) for name, value in network.state_dict().items()}

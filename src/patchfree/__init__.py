@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from patchfree.anomalies.scoring import find_anomalies
     from patchfree.assessment import assess
     from patchfree.blocks import block_split
+    from patchfree.change.scoring import find_changes
     from patchfree.citations import cite
     from patchfree.demo import indian_pines
     from patchfree.errors import PatchfreeError
@@ -38,6 +39,7 @@ _HOMES = {
     "assess": "assessment",
     "cite": "citations",
     "find_anomalies": "anomalies.scoring",
+    "find_changes": "change.scoring",
     "indian_pines": "demo",
     "PatchfreeError": "errors",
     "from_xarray": "interop",
@@ -82,6 +84,7 @@ __all__ = [
     "block_split",
     "cite",
     "find_anomalies",
+    "find_changes",
     "from_xarray",
     "get_recipe",
     "given_split",

@@ -5,7 +5,8 @@ spectrum. That helps at pixels among the training pixels and fails at places apa
 labels into square blocks, which are permuted, turned and mirrored, keeps the neighbourhood and breaks the layout.
 
 Ours; the idea stands beside jigsaw augmentation (Noroozi and Favaro, ECCV 2016). Band jitter gives each band a random
-gain and offset, as a change of light, atmosphere or calibration would.
+gain and offset, as a change of light, atmosphere or calibration would. Mirroring, and swapping the two dates of a pair, leave a
+change what it is.
 
 Dimension key: c bands, h rows, w columns, n pixels.
 """
@@ -94,3 +95,36 @@ def jitter_bands(
     draw = 1 + spread * torch.randn((2, len(scene), 1, 1), generator=generator)
     gain, offset = draw.to(scene.device)
     return (scene * gain + (offset - 1)) * valid
+
+
+def flip_scene(
+    scene: Float[Tensor, "c h w"],
+    valid: Bool[Tensor, "h w"],
+    pixels: Int[Tensor, " n"],
+    *,
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "c h w"], Bool[Tensor, "h w"], Int[Tensor, " n"]]:
+    """Mirror top to bottom, left to right, both or neither, each as likely.
+
+    Args:
+        scene: standardised bands.
+        valid: where there is data.
+        pixels: flat positions of the labelled pixels.
+        generator: source of randomness.
+
+    Returns:
+        The scene, its data mask and where the labelled pixels now lie.
+    """
+    h, w = valid.shape
+    down, across = (torch.rand(2, generator=generator) < 0.5).tolist()
+    rows, columns = pixels // w, pixels % w
+    rows, columns = (h - 1 - rows if down else rows), (w - 1 - columns if across else columns)
+    sides = [side for side, wanted in ((-2, down), (-1, across)) if wanted]
+    return scene.flip(sides), valid.flip(sides), rows * w + columns
+
+
+def swap_dates(scene: Float[Tensor, "c h w"], *, generator: torch.Generator) -> Float[Tensor, "c h w"]:
+    """The second date's bands before the first's, in half of all cases."""
+    if torch.rand((), generator=generator) < 0.5:
+        return scene
+    return torch.cat(scene.chunk(2)[::-1])

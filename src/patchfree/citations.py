@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from patchfree.errors import RunError
+from patchfree.models import MODELS
 
 if TYPE_CHECKING:
     from patchfree.run import Run
@@ -19,7 +20,6 @@ FREENET = (
 
 METHODS: dict[str, str] = {
     "freenet": FREENET,
-    "freenet-half": FREENET,
     "noise-adjusted": (
         "A. A. Green, M. Berman, P. Switzer, M. D. Craig (1988). A transformation for ordering multispectral data in terms of image "
         "quality with implications for noise removal. IEEE TGRS 26(1), 65-74. doi:10.1109/36.3001"
@@ -34,6 +34,19 @@ METHODS: dict[str, str] = {
     "blocks": (
         "D. R. Roberts et al. (2017). Cross-validation strategies for data with temporal, spatial, hierarchical, or phylogenetic "
         "structure. Ecography 40(8), 913-929."
+    ),
+    "fc-siam": "R. C. Daudt, B. Le Saux, A. Boulch (2018). Fully Convolutional Siamese Networks for Change Detection. IEEE ICIP, 4063-4067.",
+    "u-net": "O. Ronneberger, P. Fischer, T. Brox (2015). U-Net: Convolutional Networks for Biomedical Image Segmentation. MICCAI.",
+    "ar-cdnet": (
+        "Z. Li et al. (2023). Towards Accurate and Reliable Change Detection of Remote Sensing Images via Knowledge Review and Online "
+        "Uncertainty Estimation. arXiv:2305.19513"
+    ),
+    "resnet-d": "T. He et al. (2019). Bag of Tricks for Image Classification with Convolutional Neural Networks. CVPR.",
+    "pyramid-pooling": "H. Zhao, J. Shi, X. Qi, X. Wang, J. Jia (2017). Pyramid Scene Parsing Network. CVPR.",
+    "conformal": "V. Vovk, A. Gammerman, G. Shafer (2005). Algorithmic Learning in a Random World. Springer.",
+    "class-conditional": (
+        "M. Sadinle, J. Lei, L. Wasserman (2019). Least Ambiguous Set-Valued Classifiers With Bounded Error Levels. Journal of the "
+        "American Statistical Association 114(525), 223-234."
     ),
     "kappa": "J. Cohen (1960). A Coefficient of Agreement for Nominal Scales. Educational and Psychological Measurement 20(1), 37-46.",
     "svm": "F. Melgani, L. Bruzzone (2004). Classification of hyperspectral remote sensing images with support vector machines. IEEE TGRS 42(8), 1778-1790.",
@@ -71,6 +84,43 @@ METHODS: dict[str, str] = {
         "Analysis. IEEE TGRS 59(6), 5131-5153."
     ),
     "pareto-tail": "J. Pickands (1975). Statistical Inference Using Extreme Order Statistics. Annals of Statistics 3(1), 119-131.",
+    "cva": (
+        "W. A. Malila (1980). Change Vector Analysis: An Approach for Detecting Forest Changes with Landsat. Symposium on Machine Processing of "
+        "Remotely Sensed Data, Purdue University, 326-335."
+    ),
+    "ir-mad": (
+        "A. A. Nielsen (2007). The Regularized Iteratively Reweighted MAD Method for Change Detection in Multi- and Hyperspectral Data. IEEE "
+        "Transactions on Image Processing 16(2), 463-478."
+    ),
+    "pca-kmeans": (
+        "T. Celik (2009). Unsupervised Change Detection in Satellite Images Using Principal Component Analysis and k-Means Clustering. IEEE "
+        "GRSL 6(4), 772-776."
+    ),
+    "sfa": (
+        "C. Wu, B. Du, L. Zhang (2014). Slow Feature Analysis for Change Detection in Multispectral Imagery. IEEE TGRS 52(5), 2858-2874."
+    ),
+    "normalise-ir-mad": (
+        "M. J. Canty, A. A. Nielsen (2008). Automatic Radiometric Normalization of Multitemporal Satellite Imagery with the Iteratively "
+        "Re-weighted MAD Transformation. Remote Sensing of Environment 112(3), 1025-1036."
+    ),
+    "normalise-pif": (
+        "Y. Du, P. M. Teillet, J. Cihlar (2002). Radiometric Normalization of Multitemporal High-Resolution Satellite Images with Quality "
+        "Control for Land Cover Change Detection. Remote Sensing of Environment 82(1), 123-134."
+    ),
+    "phase-correlation": (
+        "C. D. Kuglin, D. C. Hines (1975). The Phase Correlation Image Alignment Method. IEEE Conference on Cybernetics and Society, 163-165."
+    ),
+    "threshold-otsu": (
+        "N. Otsu (1979). A Threshold Selection Method from Gray-Level Histograms. IEEE Transactions on Systems, Man, and Cybernetics 9(1), 62-66."
+    ),
+    "threshold-mixture": (
+        "L. Bruzzone, D. F. Prieto (2000). Automatic Analysis of the Difference Image for Unsupervised Change Detection. IEEE TGRS 38(3), "
+        "1171-1182."
+    ),
+    "threshold-chi-square": (
+        "A. A. Nielsen (2007). The Regularized Iteratively Reweighted MAD Method for Change Detection in Multi- and Hyperspectral Data. IEEE "
+        "Transactions on Image Processing 16(2), 463-478."
+    ),
     "indian-pines": (
         "M. F. Baumgardner, L. L. Biehl, D. A. Landgrebe (2015). 220 Band AVIRIS Hyperspectral Image Data Set: June 12, 1992 Indian "
         "Pine Test Site 3. Purdue University Research Repository. doi:10.4231/R7RX991C"
@@ -81,8 +131,13 @@ METHODS: dict[str, str] = {
 
 def references(metrics: dict[str, Any]) -> list[str]:
     """References of the methods behind a run, from its `metrics.json`."""
+    return [METHODS[name] for name in methods_of(metrics)]
+
+
+def methods_of(metrics: dict[str, Any]) -> list[str]:
+    """Keys of METHODS of the methods behind a run, from its `metrics.json`."""
     recipe = metrics["recipe"]
-    used = [recipe["model"], "group-norm", "squeeze-excitation"]
+    used = [*MODELS[recipe["model"]].references]
     used += ["noise-adjusted"] if recipe.get("components") else []
     used += ["adamw"] if recipe["optimiser"] == "adamw" else []
     used += ["one-cycle"] if recipe["schedule"] == "one-cycle" else []
@@ -91,8 +146,9 @@ def references(metrics: dict[str, Any]) -> list[str]:
     used += ["temperature"] if metrics["calibration"]["temperature"] is not None else []
     used += ["blocks", "kappa"]
     used += [control["name"] for control in metrics["controls"]]
+    used += ["conformal", "class-conditional"] if "change" in metrics else []
     used += ["indian-pines"] if metrics["scene"]["name"] == "Indian Pines" else []
-    return [METHODS[name] for name in used]
+    return used
 
 
 def cite(run: Run) -> str:
@@ -108,8 +164,8 @@ def cite(run: Run) -> str:
     return "\n".join(references(run.metrics))
 
 
-REPORTS = ("anomalies.json",)
-"""Files beside a report that list the references of what they tell of."""
+REPORTS = ("anomalies.json", "metrics.json")
+"""Files beside a report that list the references of what they tell of; metrics.json does so where there is no network."""
 
 
 def cite_report(folder: Path) -> str | None:
@@ -118,7 +174,8 @@ def cite_report(folder: Path) -> str | None:
     Raises:
         RunError: the file is damaged.
     """
-    path = next((folder / name for name in REPORTS if (folder / name).is_file()), None)
+    trained = (folder / "model.json").is_file()
+    path = next((folder / name for name in REPORTS if (folder / name).is_file() and not trained), None)
     if path is None:
         return None
     try:

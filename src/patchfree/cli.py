@@ -36,6 +36,8 @@ from patchfree.arguments import (
 )
 from patchfree.cli_anomalies import anomalies
 from patchfree.cli_benchmark import benchmark
+from patchfree.cli_change import change
+from patchfree.cli_change_train import change_train
 from patchfree.errors import ConfigError, PatchfreeError
 from patchfree.options import (
     check_zarr,
@@ -385,15 +387,17 @@ def assess(
 
 app.command()(benchmark)
 app.command()(anomalies)
+app.command()(change)
+app.command()(change_train)
 
 
 @app.command()
 def cite(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder of a finished run, or of the report of `anomalies`.")
+        Path, typer.Argument(metavar="RUN", help="Folder of a finished run, or of a report of `anomalies` or `change`.")
     ],
 ) -> None:
-    """Print the references of the methods that a run, or a search for anomalies, used."""
+    """Print the references of the methods that a run, or a search for anomalies or changes, used."""
     from patchfree.citations import cite as references
     from patchfree.citations import cite_report
     from patchfree.run import load_run

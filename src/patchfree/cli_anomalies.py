@@ -74,7 +74,6 @@ def anomalies(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N, for networks.")] = "auto",
 ) -> None:
     """Score how unlike the background each pixel is, without labels; find and list what stands out."""
-    from patchfree.anomalies.objects import check_name, write_objects
     from patchfree.anomalies.report import Finding, write_finding
     from patchfree.anomalies.scoring import find_anomalies, suppression_named
     from patchfree.anomalies.threshold import WAYS
@@ -83,6 +82,7 @@ def anomalies(
     from patchfree.options import open_given, refuse_source, source_given
     from patchfree.polygons import vector_libraries
     from patchfree.stream.budget import free_memory, parse_bytes
+    from patchfree.unsupervised.objects import check_name, write_objects
 
     detector = _detector(method, inner=inner, outer=outer, components=components, shrink=shrink or None)
     suppression_named(suppress)  # refused before the work if there is none
@@ -141,7 +141,9 @@ def anomalies(
         inside = "" if auc["interval"] is None else " (95 % interval {:.4f} to {:.4f})".format(*auc["interval"])
         show.line(f"AUC {auc['value']:.4f}{inside}; found at a false-alarm rate of 0.001: {at['value']:.1%}.")
     if objects is not None:
-        show.line(f"Objects: {write_objects(objects, listed, index, found.grid)}")
+        show.line(
+            f"Objects: {write_objects(objects, listed, index, found.grid, layer='anomalies', spectra={'spectrum': slice(None)})}"
+        )
     if report is not None:
         command = "patchfree " + shlex.join(sys.argv[1:])
         page = write_finding(

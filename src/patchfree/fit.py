@@ -21,11 +21,11 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor, nn
 
-from patchfree.augment import jitter_bands, shuffle_scene
+from patchfree.augment import flip_scene, jitter_bands, shuffle_scene, swap_dates
 from patchfree.device import choose_precision
-from patchfree.errors import SplitError, TrainingFailed
-from patchfree.losses import masked_cross_entropy
-from patchfree.models import MODELS
+from patchfree.errors import ConfigError, SplitError, TrainingFailed
+from patchfree.losses import at_pixels, deep_supervision, masked_cross_entropy
+from patchfree.models import MODELS, SceneModel
 from patchfree.ranks import Ranks
 from patchfree.recipes import Recipe
 from patchfree.sample.stratified import balanced_step, epoch_length, smallest_handful, stratified_epoch
@@ -85,6 +85,10 @@ class Piece:
     val_classes: Int[Tensor, " n"]
 
 
+Chosen = tuple[Piece, Int[Tensor, " n"], Int[Tensor, " n"], Bool[Tensor, " n"]]
+"""A scene, the pixels of it that count in a step, their classes, and which of them are held out from the scores."""
+
+
 class Trainer:
     """A network in training on one scene, or on several.
 
@@ -139,12 +143,16 @@ class Trainer:
             own = (torch.from_numpy(array).to(device) for array in (values[:, *window], valid[window]))
             marks = (part.to(device) for part in _labelled(index[window], val[window] & valid[window]))
             self.pieces.append(Piece(number, *own, *marks))
+        draw = torch.rand(len(self.pixels), generator=torch.Generator().manual_seed(_mix(seed, 7, 0)))
+        self.held = (draw < recipe.held_out).to(device)
         self.validates = bool((val & valid).any())
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             model = MODELS[recipe.model](bands=len(values), classes=classes)
         model.recompute = recompute
-        self.model: nn.Module = model.to(device).to(memory_format=torch.channels_last)
+        _check_suits(model, recipe)
+        self.strides = {made.name: made.stride for stage in model.stages() for made in stage.gives}
+        self.model: SceneModel = model.to(device).to(memory_format=torch.channels_last)
         self.optimiser = _optimiser(self.model, recipe)
         self.per_class = recipe.per_class
         if recipe.every_class:
@@ -173,19 +181,22 @@ class Trainer:
             )
 
     def _step(self, rate: float) -> float:
-        chosen = None if self.recipe.sampling == "all" else self._chosen().to(self.device)
-        pixels, classes, piece_of = (
-            whole if chosen is None else whole[chosen] for whole in (self.pixels, self.classes, self.piece_of)
+        chosen = self._chosen()
+        pixels, classes, piece_of, held = (
+            whole if chosen is None else whole[chosen.to(self.device)]
+            for whole in (self.pixels, self.classes, self.piece_of, self.held)
         )
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        for parameters in self.optimiser.param_groups:
+            parameters["lr"] = rate
         self.model.train()
         self.optimiser.zero_grad(set_to_none=False)
         total = torch.zeros((), device=self.device)
-        for piece in self.pieces:
-            mine = piece_of == piece.number
-            if mine.any():
-                loss = self._loss(piece, pixels[mine], classes[mine]) * (int(mine.sum()) / len(pixels))
+        for group in self._groups():
+            here = [(piece, piece_of == piece.number) for piece in group]
+            here = [(piece, mine) for piece, mine in here if mine.any()]
+            if here:
+                share = sum(int(mine.sum()) for _, mine in here) / len(pixels)
+                loss = self._loss([(piece, pixels[mine], classes[mine], held[mine]) for piece, mine in here]) * share
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
         gradients = [_gradient(parameter) for parameter in self.model.parameters()]
@@ -201,27 +212,73 @@ class Trainer:
         self.optimiser.step()
         return value
 
-    def _loss(self, piece: Piece, pixels: Int[Tensor, " n"], classes: Int[Tensor, " n"]) -> Float[Tensor, ""]:
-        """Mean loss of these pixels of a scene, which is changed at random first, as the recipe says."""
+    def _groups(self) -> list[list[Piece]]:
+        """The pieces that the network sees at a time: one by one, or those of one size if it takes statistics over several."""
+        if not self.model.batch_statistics:
+            return [[piece] for piece in self.pieces]
+        sizes: dict[tuple[int, ...], list[Piece]] = {}
+        for piece in self.pieces:
+            sizes.setdefault(tuple(piece.valid.shape), []).append(piece)
+        return list(sizes.values())
+
+    def _loss(self, group: Sequence[Chosen]) -> Float[Tensor, ""]:
+        """Mean loss of some pixels of some scenes, which are changed at random first, as the recipe says."""
+        changed = [self._changed(piece, pixels) for piece, pixels, _, _ in group]
+        maps = self._maps(torch.stack([values for values, _, _ in changed]), torch.stack([v for _, v, _ in changed]))
+        places, classes = [pixels for *_, pixels in changed], [classes for _, _, classes, _ in group]
+        smoothing, total = self.recipe.label_smoothing, sum(len(pixels) for pixels in places)
+        if self.recipe.loss == "cross-entropy":
+            parts = zip(maps["scores"], places, classes, strict=True)
+            return torch.stack(
+                [masked_cross_entropy(s, p, c, label_smoothing=smoothing) * (len(p) / total) for s, p, c in parts]
+            ).sum()
+        width = changed[0][1].shape[1]
+        found = {
+            name: torch.cat(
+                [at_pixels(x, p, width, self.strides[name]) for x, p in zip(maps[name], places, strict=True)], 1
+            )
+            for name in self.model.supervised
+        }
+        return deep_supervision(
+            found, torch.cat(classes), torch.cat([held for *_, held in group]), label_smoothing=smoothing
+        )
+
+    def _changed(self, piece: Piece, pixels: Int[Tensor, " n"]) -> tuple[Tensor, Tensor, Tensor]:
+        """A scene as the network sees it in this step, and where the pixels now lie."""
         values, valid = piece.values, piece.valid
         if self.recipe.shuffle:
             values, valid, pixels = shuffle_scene(values, valid, pixels, generator=self._chance(2, piece))
         if self.recipe.jitter:
             values = jitter_bands(values, valid, self.recipe.jitter, generator=self._chance(3, piece))
-        scores = self._scores(values, valid)
-        return masked_cross_entropy(scores, pixels, classes, label_smoothing=self.recipe.label_smoothing)
+        if self.recipe.flips:
+            values, valid, pixels = flip_scene(values, valid, pixels, generator=self._chance(4, piece))
+        if self.recipe.swap:
+            values = swap_dates(values, generator=self._chance(5, piece))
+        return values, valid, pixels
 
     def _chance(self, purpose: int, piece: Piece) -> torch.Generator:
         return torch.Generator().manual_seed(_mix(self.seed, purpose, self.steps_done, piece.number))
 
-    def _scores(self, values: Tensor, valid: Tensor) -> Tensor:
-        x = values[None].contiguous(memory_format=torch.channels_last)
+    def _maps(self, values: Float[Tensor, "b c h w"], valid: Bool[Tensor, "b h w"]) -> dict[str, Tensor]:
+        x = values.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            scores: Tensor = self.model(x, None if bool(valid.all()) else valid[None])
-        return scores[0]
+            return self.model.maps(x, None if bool(valid.all()) else valid)
 
-    def _chosen(self) -> Tensor:
-        """The pixels of this step, drawn from (seed, epoch) or (seed, step), so that any step can be found again."""
+    def _drawn(self) -> Tensor | None:
+        """The pixels of the scenes that this step sees; None for all of them."""
+        count, batch = int(self.piece_of.max()) + 1, self.recipe.batch
+        if batch is None or batch >= count:
+            return None
+        epoch, step = divmod(self.steps_done, -(-count // batch))
+        generator = torch.Generator().manual_seed(_mix(self.seed, 6, epoch))
+        seen = torch.randperm(count, generator=generator)[step * batch : (step + 1) * batch]
+        mine = torch.isin(self.piece_of.cpu(), seen).nonzero().squeeze(1)
+        return mine if len(mine) else None
+
+    def _chosen(self) -> Tensor | None:
+        """The pixels of this step, drawn from (seed, epoch) or (seed, step), so that any step can be found again; None for all."""
+        if self.recipe.sampling == "all":
+            return self._drawn()
         classes, per_class = self.classes.cpu(), self.per_class
         if self.recipe.sampling == "balanced":
             generator = torch.Generator().manual_seed(_mix(self.seed, 1, self.steps_done))
@@ -236,7 +293,9 @@ class Trainer:
         with torch.no_grad():
             for piece in self.pieces:
                 if len(piece.val_pixels):
-                    scores = self._scores(piece.values, piece.valid).flatten(1)[:, piece.val_pixels]
+                    scores = self._maps(piece.values[None], piece.valid[None])["scores"][0].flatten(1)[
+                        :, piece.val_pixels
+                    ]
                     counts[0] += (scores.argmax(0) == piece.val_classes).sum()
                     counts[1] += len(piece.val_pixels)
         self.ranks.add([counts])
@@ -261,6 +320,23 @@ class Trainer:
                 whole["state"].setdefault(int(number), {})[slot] = value
         self.optimiser.load_state_dict(whole)
         self.steps_done = int(state["steps_done"])
+
+
+def _check_suits(model: SceneModel, recipe: Recipe) -> None:
+    """Refuse settings that a network cannot follow.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    name = recipe.model
+    if recipe.loss == "deep-supervision" and "uncertainty" not in model.supervised:
+        raise ConfigError(f"Got loss=deep-supervision for {name}, which has scores only; use loss=cross-entropy.")
+    if recipe.swap and model.dates != 2:
+        raise ConfigError(f"Got swap=True for {name}, a network of one date; leave it out.")
+    if recipe.shuffle and model.batch_statistics:
+        raise ConfigError(
+            f"Got shuffle={recipe.shuffle} for {name}, which sees several scenes of one size at a time; use shuffle=False."
+        )
 
 
 def class_offsets(

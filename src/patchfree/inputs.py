@@ -6,7 +6,6 @@ A scene that fits into memory is read as a whole. Of one that does not, the neig
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,8 +23,8 @@ from patchfree.labels import Labels
 from patchfree.models import MODELS, SceneModel
 from patchfree.options import open_given, source_given
 from patchfree.scene import Grid, Scene
-from patchfree.series import Use, is_list, join_labels, join_scenes, read_pairs
-from patchfree.split import Split, given_split, random_split
+from patchfree.series import is_list, join_labels, join_scenes, read_pairs
+from patchfree.split import Split, given_split, random_split, split_scenes
 from patchfree.stream.budget import cut_training_bytes, largest_pass, training_bytes
 from patchfree.stream.crops import Layout, cut_out, lay_out, neighbourhoods, on_canvas
 from patchfree.windows import window_shape
@@ -124,7 +123,7 @@ def job_given(
             f"The list {scene} says in its column `use` which scenes test; leave out that column, or --blocks, --buffer, --per-class "
             "and --fraction."
         )
-    return series, *_split_by_use(series, together, [pair.use for pair in pairs], seed)
+    return series, *split_scenes(series, together, [pair.use for pair in pairs], seed)
 
 
 def _opened(
@@ -134,7 +133,7 @@ def _opened(
     sources = [reading.source(path) for path, _ in jobs]
     bands = max(len(source.description.bands) for source in sources)
     with torch.device("meta"):
-        network = MODELS[model](bands=bands, classes=CLASSES)
+        network = MODELS[model](bands=bands, classes=2 if MODELS[model].dates == 2 else CLASSES)
     if training_bytes(network, [source.grid.shape for source in sources], recompute=True) <= memory:
         scenes = [reading.scene(path) for path, _ in jobs]
         labels = [[reading.labels(path, s.grid) for path in paths] for s, (_, paths) in zip(scenes, jobs, strict=True)]
@@ -187,25 +186,6 @@ def _without_classes(
             raise ConfigError(f"Got --ignore-class {given}; the labels hold {', '.join(e.title for e in entries)}.")
         values |= meant
     return [(scene, [part.without(values & set(part.values)) for part in own]) for scene, own in found]
-
-
-def _split_by_use(scene: Scene, labels: Labels, uses: Sequence[Use | None], seed: int) -> tuple[Labels, Split]:
-    """Whole scenes to train on and others to test on."""
-
-    def part(use: Use) -> Labels:
-        mask = np.zeros(scene.grid.shape, bool)
-        for window, own in zip(scene.windows, uses, strict=True):
-            mask[window] = own == use
-        return labels.within(mask)
-
-    for use in ("train", "test"):
-        if use not in uses:
-            raise ConfigError(
-                f"No scene of the list is for {use}; its column `use` needs at least one train and one test."
-            )
-    val = part("validation") if "validation" in uses else None
-    found, split = given_split(part("train"), part("test"), val=val, seed=seed)
-    return found, dataclasses.replace(split, protocol=split.protocol | {"kind": "scenes"})
 
 
 def choose_split(

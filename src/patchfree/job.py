@@ -32,7 +32,7 @@ from patchfree.labels import Labels
 from patchfree.measured import class_areas, headline, member_facts, pixel_counts
 from patchfree.models import MODELS, trained_model
 from patchfree.models._statistics import Recording
-from patchfree.predict import Prediction, predict_scores, probabilities
+from patchfree.predict import Prediction, predict_answers, predicted_uncertainty, probabilities
 from patchfree.progress import Progress
 from patchfree.ranks import Ranks
 from patchfree.recipes import Recipe
@@ -123,12 +123,12 @@ class Work:
         controls = self._controls()
         weights, seconds, precision = self._fit("estimate", split.train, split.val)
         began = time.perf_counter()
-        scores, statistics, streamed = self._scores("estimate", weights)
+        scores, branch, statistics, streamed = self._scores("estimate", weights)
         predict_seconds = time.perf_counter() - began
         offsets, untrained = self._classes(split.train)
         calibration, temperature = self._calibration(scores + np.asarray(offsets, np.float32)[:, None, None])
         chances = probabilities(scores, job.scene.valid, offsets=offsets, temperature=temperature, untrained=untrained)
-        tested = Prediction(chances, job.scene.valid, job.labels.legend, job.scene.grid)
+        tested = Prediction(chances, job.scene.valid, job.labels.legend, job.scene.grid, branch=branch)
         metrics = self._metrics(tested, controls, calibration, seconds, predict_seconds, precision)
         if job.refit:
             everything = (job.labels.index > 0) & job.scene.valid
@@ -137,11 +137,11 @@ class Work:
             offsets, untrained = self._classes(everything)
             for tested_scores in filter(None, streamed):
                 tested_scores.remove()
-            scores, statistics, streamed = self._scores("refit", weights)
+            scores, branch, statistics, streamed = self._scores("refit", weights)
         run = self._run(weights, offsets, untrained, temperature, statistics.values, metrics)
         chances = probabilities(scores, job.scene.valid, offsets=offsets, temperature=temperature, untrained=untrained)
         tags = run.tags("scene", describe_matching(run.bands, run.bands))
-        final = dataclasses.replace(tested, probabilities=chances, tags=tags)
+        final = dataclasses.replace(tested, probabilities=chances, tags=tags, branch=branch)
         metrics["map"] = class_areas(final)
         metrics["scenes"] = member_facts(job.scene, job.labels, split, tested, final, self._block_px())
         metrics["parameters"] = sum(value.numel() for value in weights.values())
@@ -278,8 +278,8 @@ class Work:
 
     def _scores(
         self, phase: str, weights: dict[str, Tensor]
-    ) -> tuple[Float32[np.ndarray, "k h w"], Recording, list[Streamed | None]]:
-        """Scores of all that lies on the canvas, each scene by itself, and the statistics that the network took.
+    ) -> tuple[Float32[np.ndarray, "k h w"], Float32[np.ndarray, "h w"] | None, Recording, list[Streamed | None]]:
+        """Scores of all that lies on the canvas, each scene by itself, the uncertainty that the network predicts, and its statistics.
 
         A scene of which only parts lie there is evaluated as a whole, on disk.
         """
@@ -288,11 +288,16 @@ class Work:
         bands, classes = self.standardisation.inputs, len(job.labels.legend)
         model = trained_model(job.recipe.model, weights, bands=bands, classes=classes, device=job.device)
         found, statistics = np.zeros((classes, *job.scene.grid.shape), np.float32), Recording()
+        branch = np.full(job.scene.grid.shape, np.nan, np.float32) if "uncertainty" in model.supervised else None
         streamed: list[Streamed | None] = []
         for scene, window in zip(job.scene.scenes, job.scene.windows, strict=True):
             if scene.cut is None:
                 values = np.ascontiguousarray(self.values[:, *window])
-                found[:, *window] = predict_scores(model, values, scene.valid, device=job.device, statistics=statistics)
+                found[:, *window], own = predict_answers(
+                    model, values, scene.valid, device=job.device, statistics=statistics
+                )
+                if branch is not None and own is not None:
+                    branch[window] = predicted_uncertainty(own, scene.valid)
                 streamed.append(None)
                 continue
             assert self.staging is not None
@@ -308,7 +313,7 @@ class Work:
             statistics.add(evaluated.statistics, evaluated.pixels)
             found[:, *window] = evaluated.on_canvas(scene.cut, scene.grid.shape)
             streamed.append(evaluated)
-        return found, statistics, streamed
+        return found, branch, statistics, streamed
 
     def _classes(self, train: Bool[np.ndarray, "h w"]) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """What to add to each class's score, and the positions in the legend of classes without a training pixel."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int
-from scipy.special import entr, softmax
+from scipy.special import entr, expit, softmax
 
 from patchfree.errors import SceneError
 from patchfree.io import Window
@@ -22,8 +22,12 @@ from patchfree.io.qgis import write_share_style
 from patchfree.io.zarr_layers import is_zarr, write_zarr
 from patchfree.labels import LandCover
 from patchfree.models import SceneModel
+from patchfree.models._contract import ANSWERS
 from patchfree.models._statistics import OF_THE_SCENE, Statistics
 from patchfree.scene import Grid, Member
+
+UNCERTAINTY = ["entropy", "margin", "predicted error"]
+"""Layers of an uncertainty map; the last only of a network that predicts it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +42,7 @@ class Prediction:
         tags: where the map comes from, written into files; `statistics` says which statistics of a whole scene the network
             used, "scene" (those of the mapped scene itself, unless stated otherwise) or "run" (those of the training scene);
             `bands` how the scene's bands were matched or made, where their wavelengths are not those of the run.
+        branch: the probability of an error that the network itself predicts, NaN where there is no data; None if it predicts none.
     """
 
     probabilities: Float32[np.ndarray, "k h w"]
@@ -45,6 +50,7 @@ class Prediction:
     legend: tuple[LandCover, ...]
     grid: Grid
     tags: dict[str, str] = field(default_factory=dict)
+    branch: Float32[np.ndarray, "h w"] | None = None
 
     @property
     def index(self) -> Int[np.ndarray, "h w"]:
@@ -68,11 +74,20 @@ class Prediction:
         first, second = np.partition(self.probabilities, -2, axis=0)[-1:-3:-1]
         return np.where(self.valid, first - second, np.nan).astype(np.float32)
 
+    @property
+    def uncertainty(self) -> Float32[np.ndarray, "n h w"]:
+        """Entropy, margin, and the network's own uncertainty if it predicts one."""
+        return np.stack([self.entropy, self.margin, *([] if self.branch is None else [self.branch])])
+
     def part(self, member: Member) -> Prediction:
         """The map of one of several scenes on a canvas, on its own grid."""
         window = member.window
         return dataclasses.replace(
-            self, probabilities=self.probabilities[:, *window], valid=self.valid[window], grid=member.grid
+            self,
+            probabilities=self.probabilities[:, *window],
+            valid=self.valid[window],
+            grid=member.grid,
+            branch=None if self.branch is None else self.branch[window],
         )
 
     def save_map(self, path: str | Path) -> Path:
@@ -95,13 +110,12 @@ class Prediction:
         return write_layers_windows(path, self._masked(), names, self.grid, tags=self._tags)
 
     def save_uncertainty(self, path: str | Path) -> Path:
-        """Write two float bands, entropy and margin, NaN where there is no data; returns the path.
+        """Write float bands, entropy, margin and, if the network predicts one, its own uncertainty; returns the path.
 
-        A Cloud Optimized GeoTIFF, and beside it a style for QGIS (`.qml`).
+        A Cloud Optimized GeoTIFF, NaN where there is no data, and beside it a style for QGIS (`.qml`).
         """
-        path = write_layers(
-            Path(path), np.stack([self.entropy, self.margin]), ["entropy", "margin"], self.grid, tags=self._tags
-        )
+        names = UNCERTAINTY[: len(self.uncertainty)]
+        path = write_layers(Path(path), self.uncertainty, names, self.grid, tags=self._tags)
         write_share_style(path)
         return path
 
@@ -135,13 +149,33 @@ def predict_scores(
     Raises:
         SceneError: the scores are not finite.
     """
+    return predict_answers(model, values, valid, device=device, statistics=statistics)[0]
+
+
+def predict_answers(
+    model: SceneModel,
+    values: Float32[np.ndarray, "c h w"],
+    valid: Bool[np.ndarray, "h w"],
+    *,
+    device: torch.device,
+    statistics: Statistics = OF_THE_SCENE,
+) -> tuple[Float32[np.ndarray, "k h w"], Float32[np.ndarray, "h w"] | None]:
+    """Class scores of every pixel as `predict_scores` gives them, and the logit of the error that the network predicts, if it does."""
     x = torch.from_numpy(values)[None].to(device).contiguous(memory_format=torch.channels_last)
     mask = None if valid.all() else torch.from_numpy(valid)[None].to(device)
     model.eval()
     with torch.inference_mode():
-        scores: np.ndarray = model(x, mask, statistics)[0].float().cpu().numpy()
+        maps = model.maps(x, mask, statistics)
+        scores, *branch = (maps[name][0].float().cpu().numpy() for name in ANSWERS if name in maps)
     check_finite(scores, valid)
-    return np.ascontiguousarray(scores)
+    return np.ascontiguousarray(scores), branch[0][0] if branch else None
+
+
+def predicted_uncertainty(
+    logit: Float32[np.ndarray, "h w"], valid: Bool[np.ndarray, "h w"]
+) -> Float32[np.ndarray, "h w"]:
+    """The probability of an error from its logit, NaN where there is no data."""
+    return np.where(valid, expit(logit), np.float32(np.nan))
 
 
 def check_finite(scores: Float32[np.ndarray, "k h w"], valid: Bool[np.ndarray, "h w"]) -> None:

@@ -38,6 +38,13 @@ class Recipe:
         jitter: deviation of a random gain and offset of each band at each step, in standard deviations of the band.
         prior: how much of the training pixels' class frequencies is put back into the scores, 0 to 1: balanced steps
             show small classes more often than they occur, which favours the average over the overall accuracy.
+        loss: "cross-entropy" of the scores, or "deep-supervision" of all that the network predicts, which needs one with side
+            outputs and an uncertainty (`patchfree.losses`).
+        held_out: for "deep-supervision": share of the training pixels of which only the uncertainty learns. At pixels that the scores
+            learn too, errors vanish as the network fits them, and with them the uncertainty.
+        flips: mirror each scene at random at each step.
+        swap: of pairs: swap the dates at random at each step.
+        batch: scenes that a step sees, of several; None for all. Needs "all" sampling.
         precision: "float32", "bfloat16", or "auto": bfloat16 where the device computes it natively.
     """
 
@@ -59,6 +66,11 @@ class Recipe:
     apart_steps: int | None = None
     jitter: float = 0.0
     prior: float = 0.0
+    loss: Literal["cross-entropy", "deep-supervision"] = "cross-entropy"
+    held_out: float = 0.0
+    flips: bool = False
+    swap: bool = False
+    batch: int | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def __post_init__(self) -> None:
@@ -67,11 +79,15 @@ class Recipe:
         if not 0 < self.learning_rate < float("inf"):
             raise ConfigError(f"Got learning_rate={self.learning_rate:g}; need a positive number such as 0.001.")
         ranges = {"clip": (1e-9, 1e9), "per_class": (1, 1e9), "weight_decay": (0, 1), "label_smoothing": (0, 0.99)}
-        ranges |= {"warm_up": (0, 1), "jitter": (0, 10), "prior": (0, 1)}
-        ranges |= {"components": (0, 1e6)}
+        ranges |= {"warm_up": (0, 1), "jitter": (0, 10), "prior": (0, 1), "held_out": (0, 0.9), "components": (0, 1e6)}
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"Got {name}={getattr(self, name):g}; need {low:g} to {high:g}.")
+        if self.batch is not None and (self.batch < 1 or self.sampling != "all"):
+            raise ConfigError(
+                f"Got batch={self.batch} with {self.sampling} sampling; need at least 1, and sampling='all': the other ways draw from "
+                "the pixels of all scenes in each step."
+            )
 
     def resolved(self, *, apart: bool) -> Recipe:
         """The recipe with "auto" replaced: for test pixels that lie apart from the training pixels, or among them."""

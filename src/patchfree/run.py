@@ -27,7 +27,7 @@ from patchfree.io.gdal import open_raster
 from patchfree.labels import LandCover
 from patchfree.models import trained_model
 from patchfree.models._statistics import Recorded, Recording, Statistics
-from patchfree.predict import Prediction, predict_scores, probabilities
+from patchfree.predict import Prediction, predict_answers, predicted_uncertainty, probabilities
 from patchfree.scene import MADE_BANDS, Bands, Scene, describe_matching
 from patchfree.standardise import Standardisation
 
@@ -98,12 +98,13 @@ class Run:
             self.model, self.weights, bands=self.standardisation.inputs, classes=len(self.legend), device=where
         )
         values, source = self.standardisation.apply(scene), self.statistics_source(statistics)
-        scores = predict_scores(network, values, scene.valid, device=where, statistics=source)
+        scores, branch = predict_answers(network, values, scene.valid, device=where, statistics=source)
         chances = probabilities(
             scores, scene.valid, offsets=self.offsets, temperature=self.temperature, untrained=self.untrained
         )
         note = scene.details.get(MADE_BANDS) or describe_matching(scene.bands, self.bands)
-        return Prediction(chances, scene.valid, self.legend, scene.grid, self.tags(statistics, note))
+        branch = None if branch is None else predicted_uncertainty(branch, scene.valid)
+        return Prediction(chances, scene.valid, self.legend, scene.grid, self.tags(statistics, note), branch)
 
     def tags(self, statistics: Literal["scene", "run"], bands: str = "") -> dict[str, str]:
         """What maps say of their origin: hash of the weights, statistics, and where its bands are not the run's, what they are."""

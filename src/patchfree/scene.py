@@ -30,6 +30,9 @@ WAVELENGTH_TOLERANCE_NM = 2.0
 MADE_BANDS = "made_bands"
 """Where `Scene.details` says of which bands the scene's were made, if they are not those of its file."""
 
+DATES = "dates"
+"""Where `Scene.details` names the scenes that a scene with the bands of two dates was made of."""
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:

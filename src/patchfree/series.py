@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -57,6 +57,24 @@ def read_pairs(path: str | Path) -> list[Pair]:
     Raises:
         ConfigError: columns or entries are missing.
     """
+    rows = read_list(path, {"scene": SCENE_COLUMNS, "labels": LABEL_COLUMNS}, what="scenes")
+    return [Pair(row["scene"], row["labels"], row["use"]) for row in rows]
+
+
+def read_list(path: str | Path, columns: Mapping[str, tuple[str, ...]], *, what: str) -> list[dict[str, Any]]:
+    """A table of files, and if it has a column `use`, what each line is for.
+
+    Args:
+        path: the table, as CSV.
+        columns: the columns that it must have, each with the names that it may have there.
+        what: it is a list of, for messages.
+
+    Returns:
+        For each line the paths by column, looked for beside the table, and `use`: train, validation, test or None.
+
+    Raises:
+        ConfigError: columns or entries are missing.
+    """
     path = Path(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -65,27 +83,27 @@ def read_pairs(path: str | Path) -> list[Pair]:
                 for row in csv.DictReader(file)
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{path} cannot be read as a list of scenes: {error}.") from error
-    columns = [next((n for n in names if rows and n in rows[0]), None) for names in (SCENE_COLUMNS, LABEL_COLUMNS)]
-    if None in columns:
+        raise ConfigError(f"{path} cannot be read as a list of {what}: {error}.") from error
+    names = {kind: next((n for n in given if rows and n in rows[0]), None) for kind, given in columns.items()}
+    if None in names.values():
         raise ConfigError(
-            f"{path} is no list of scenes; need a first line `scene,labels` and a line for each scene with its label file."
+            f"{path} is no list of {what}; need a first line `{','.join(columns)}` and a line for each of the {what} with its files."
         )
-    scene, labels = (name or "" for name in columns)
-    pairs = []
+    found = []
     for number, row in enumerate(rows, 2):
-        if not row[scene] or not row[labels]:
-            raise ConfigError(f"Line {number} of {path} lacks the {'scene' if row[labels] else 'labels'}.")
+        for kind, name in names.items():
+            if not row[name or ""]:
+                raise ConfigError(f"Line {number} of {path} lacks the {kind}.")
         use = row.get("use", "").lower() or None
         if use not in (None, "train", "validation", "test"):
             raise ConfigError(f"Line {number} of {path} has the use {use!r}; need train, validation, test or nothing.")
-        pairs.append(Pair(_beside(path, row[scene]), _beside(path, row[labels]), use))  # type: ignore[arg-type]
-    given = [pair.use is not None for pair in pairs]
+        found.append({kind: _beside(path, row[name or ""]) for kind, name in names.items()} | {"use": use})
+    given = [row["use"] is not None for row in found]
     if any(given) and not all(given):
         raise ConfigError(
             f"Some lines of {path} say what they are for and others do not; fill the column `use` or drop it."
         )
-    return pairs
+    return found
 
 
 def is_list(path: str | Path) -> bool:

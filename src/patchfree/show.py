@@ -21,6 +21,7 @@ PHASES = {
     "report": "writing the report",
     "suppress": "suppressing the background",
     "background": "learning the background",
+    "compare": "comparing the dates",
     "score": "scoring",
 }
 

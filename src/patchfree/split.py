@@ -12,6 +12,7 @@ Dimension key: h rows, w columns, k classes, n labelled pixels.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,8 @@ from scipy import ndimage
 from patchfree.errors import ConfigError, SplitError
 from patchfree.ground import pixel_metres
 from patchfree.labels import Labels, make_labels
-from patchfree.scene import Grid
+from patchfree.scene import Grid, Scene
+from patchfree.series import Use
 from patchfree.windows import Window
 
 VALIDATION_SHARE = 0.1
@@ -289,3 +291,32 @@ def check_classes(labels: Labels) -> None:
             f"Some classes have one labelled pixel only, which cannot both train and test: class {names}. "
             f"Label more pixels, or leave these classes out with {ignore}."
         )
+
+
+def split_scenes(scene: Scene, labels: Labels, uses: Sequence[Use | None], seed: int = 0) -> tuple[Labels, Split]:
+    """Whole scenes to train on and others to test on.
+
+    Args:
+        scene: several scenes on one canvas.
+        labels: of all of them.
+        uses: what each is for.
+        seed: repeats the draw of validation pixels, if no scene is for them.
+
+    Raises:
+        ConfigError: no scene is for training, or none for the test.
+    """
+
+    def part(use: Use) -> Labels:
+        mask = np.zeros(scene.grid.shape, bool)
+        for window, own in zip(scene.windows, uses, strict=True):
+            mask[window] = own == use
+        return labels.within(mask)
+
+    for use in ("train", "test"):
+        if use not in uses:
+            raise ConfigError(
+                f"No scene of the list is for {use}; its column `use` needs at least one train and one test."
+            )
+    val = part("validation") if "validation" in uses else None
+    found, split = given_split(part("train"), part("test"), val=val, seed=seed)
+    return found, dataclasses.replace(split, protocol=split.protocol | {"kind": "scenes"})

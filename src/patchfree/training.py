@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -37,6 +37,9 @@ from patchfree.stream.mapping import MapFiles, map_scene
 from patchfree.stream.scores import Streamed
 from patchfree.windows import window_shape
 
+if TYPE_CHECKING:
+    from patchfree.report import Evidence
+
 SPLIT_LEGEND = (
     LandCover(1, "training", (0, 114, 178)),
     LandCover(2, "validation", (240, 228, 66)),
@@ -56,6 +59,8 @@ class Outputs:
         overwrite: replace a run with other settings that lies in the folder.
         command: the command that does this job, for the report.
         beside: runs of the same scene under other protocols, whose accuracy the report shows beside this one.
+        report: file name of the report on training and test.
+        add: writes what a task has beside a map into the folder, and may add to the metrics, before the report is written.
     """
 
     probabilities: bool = False
@@ -64,6 +69,8 @@ class Outputs:
     overwrite: bool = False
     command: str | None = None
     beside: tuple[Run, ...] = ()
+    report: str = "report.html"
+    add: Callable[[Path, Evidence], None] | None = None
 
 
 def train(
@@ -335,9 +342,11 @@ def _write(staging: Path, job: Job, result: Result, outputs: Outputs, tell: Call
         beside=tuple(other.metrics for other in outputs.beside),
         whole=_thumbnail(staging / "map.tif", run, job.scene),
     )
+    if outputs.add is not None:
+        outputs.add(staging, evidence)
     if outputs.figures:
         write_figures(staging / "figures", evidence)
-    write_report(staging / "report.html", evidence)
+    write_report(staging / outputs.report, evidence)
     _write_item(staging, run, job)
     write_json(staging / "metrics.json", run.metrics)
     tell(Progress("report", 1, 1))

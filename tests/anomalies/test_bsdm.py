@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from patchfree.anomalies._contract import Context
-from patchfree.anomalies._view import SceneView
 from patchfree.anomalies.bsdm import (
     BSDM,
     DIFFUSION_STEPS,
@@ -20,6 +18,8 @@ from patchfree.anomalies.bsdm import (
 )
 from patchfree.anomalies.scoring import find_anomalies
 from patchfree.errors import ConfigError
+from patchfree.unsupervised.scores import Context
+from patchfree.unsupervised.view import SceneView
 from planted import planted
 
 CPU = torch.device("cpu")

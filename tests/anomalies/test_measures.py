@@ -11,12 +11,12 @@ import shapely
 from rasterio.crs import CRS
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from patchfree.anomalies._view import SceneView
 from patchfree.anomalies.measures import measure
-from patchfree.anomalies.objects import find_objects, write_objects
 from patchfree.anomalies.threshold import threshold
 from patchfree.errors import ConfigError, LabelError
 from patchfree.scene import Grid
+from patchfree.unsupervised.objects import find_objects, write_objects
+from patchfree.unsupervised.view import SceneView
 from planted import planted
 
 
@@ -125,14 +125,16 @@ def test_objects_are_connected_by_edges_and_corners_highest_peak_first(tmp_path)
     scores[10, 20] = 8
     scores[30, 5] = np.nan
     grid = Grid(*scene.grid.shape, CRS.from_epsg(32633).to_wkt(), (30.0, 0.0, 362_000.0, 0.0, -30.0, 5_810_000.0))
-    found, index = find_objects(scores, 4.0, SceneView(scene), grid)
+    found, index = find_objects(scores, np.nan_to_num(scores) > 4, SceneView(scene), grid)
     assert [(o.number, o.pixels, o.peak, o.row, o.col) for o in found] == [(1, 2, 9, 3, 3), (2, 6, 8, 10, 20)]
     assert found[1].area_ha == pytest.approx(6 * 0.09)
     assert found[1].mean_score == pytest.approx((5 * 7 + 8) / 6)
     np.testing.assert_allclose(found[0].spectrum, scene.values[:, [2, 3], [2, 3]].mean(1), rtol=1e-6)
     assert (index == 2).sum() == 6
 
-    path = write_objects(tmp_path / "objects.gpkg", found, index, grid)
+    path = write_objects(
+        tmp_path / "objects.gpkg", found, index, grid, layer="anomalies", spectra={"spectrum": slice(None)}
+    )
     meta, _, geometries, columns = pyogrio.raw.read(path)
     table = dict(zip(meta["fields"], columns, strict=True))
     shapes = shapely.from_wkb(geometries)
@@ -145,9 +147,15 @@ def test_objects_are_connected_by_edges_and_corners_highest_peak_first(tmp_path)
 
 def test_no_object_gives_an_empty_layer_and_other_formats_are_refused(tmp_path):
     scene, _ = planted()
-    found, index = find_objects(np.zeros(scene.grid.shape), 4.0, SceneView(scene), scene.grid)
+    found, index = find_objects(
+        np.zeros(scene.grid.shape), np.zeros(scene.grid.shape, bool), SceneView(scene), scene.grid
+    )
     assert found == []
-    path = write_objects(tmp_path / "objects.gpkg", found, index, scene.grid)
+    path = write_objects(
+        tmp_path / "objects.gpkg", found, index, scene.grid, layer="anomalies", spectra={"spectrum": slice(None)}
+    )
     assert pyogrio.read_info(path)["features"] == 0
     with pytest.raises(ConfigError, match="written as a GeoPackage"):
-        write_objects(tmp_path / "objects.shp", found, index, scene.grid)
+        write_objects(
+            tmp_path / "objects.shp", found, index, scene.grid, layer="anomalies", spectra={"spectrum": slice(None)}
+        )

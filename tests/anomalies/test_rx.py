@@ -8,15 +8,15 @@ import scipy.io
 from sklearn.metrics import roc_auc_score
 
 from patchfree.anomalies import DETECTORS
-from patchfree.anomalies._contract import Context
-from patchfree.anomalies._moments import Moments
-from patchfree.anomalies._view import SceneView
 from patchfree.anomalies.collaborative import Collaborative
 from patchfree.anomalies.local_rx import LocalRX
 from patchfree.anomalies.rx import GlobalRX
 from patchfree.anomalies.scoring import find_anomalies
 from patchfree.errors import ConfigError, SceneError
 from patchfree.io import open_scene
+from patchfree.unsupervised.moments import Moments
+from patchfree.unsupervised.scores import Context
+from patchfree.unsupervised.view import SceneView
 from planted import planted, scene_of, scored
 
 CHECK = {

@@ -11,7 +11,6 @@ import rasterio
 from affine import Affine
 
 from patchfree.anomalies import DETECTORS
-from patchfree.anomalies._view import SceneView, SourceView, TransformedView
 from patchfree.anomalies.bsdm import BSDM
 from patchfree.anomalies.ensemble import RankEnsemble
 from patchfree.anomalies.rx import GlobalRX
@@ -19,6 +18,7 @@ from patchfree.anomalies.scoring import find_anomalies
 from patchfree.anomalies.surround import Surround
 from patchfree.errors import ConfigError, SceneError
 from patchfree.io.source import SceneSource
+from patchfree.unsupervised.view import SceneView, SourceView, TransformedView
 from planted import QUICK, planted, scene_of
 
 PLACE = Affine(30, 0, 362_000, 0, -30, 5_810_000)
@@ -48,9 +48,9 @@ def files(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(DETECTORS))
 def test_scores_of_a_file_in_windows_are_those_of_the_scene_in_memory(name, tmp_path, monkeypatch):
-    from patchfree.anomalies import _view, scoring
+    from patchfree.unsupervised import scores, view
 
-    monkeypatch.setattr(_view, "WINDOW", 32)
+    monkeypatch.setattr(view, "WINDOW", 32)
     scene, _ = planted(rows=90, cols=110)
     values = scene.values.copy()
     values[:, 80:, :30] = -9999
@@ -59,7 +59,7 @@ def test_scores_of_a_file_in_windows_are_those_of_the_scene_in_memory(name, tmp_
     from patchfree.io import open_scene
 
     whole = find_anomalies(open_scene(path), method=detector, device="cpu")
-    monkeypatch.setattr(scoring, "LARGEST_WINDOW", 32)
+    monkeypatch.setattr(scores, "LARGEST_WINDOW", 32)
     parts = find_anomalies(path, method=detector, device="cpu")
     assert (whole.settings["windows"], parts.settings["windows"]) == (1, 12)
     rank = 2 / np.isfinite(whole.scores).sum()  # rounding may swap two pixels of equal score
@@ -91,11 +91,11 @@ def test_a_transformed_view_changes_every_spectrum_and_no_hole(files):
 
 
 def test_less_memory_means_smaller_windows_and_too_little_is_refused():
-    from patchfree.anomalies.scoring import FIXED_BYTES, _window_size
+    from patchfree.unsupervised.scores import FIXED_BYTES, window_size
 
     scene, _ = planted(rows=90, cols=110)
     view = SceneView(scene)
-    sizes = [_window_size(view, 4, FIXED_BYTES + bytes_) for bytes_ in (40_000_000, 12_000_000, 5_500_000)]
+    sizes = [window_size(view, 4, FIXED_BYTES + bytes_) for bytes_ in (40_000_000, 12_000_000, 5_500_000)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[-1]
     with pytest.raises(ConfigError, match=r"smallest that works for this method and scene is --memory \d+MB"):

@@ -121,5 +121,7 @@ def test_methods_are_listed_from_cheap_to_dear():
 
 
 def test_an_unknown_method_is_refused_with_those_there_are():
-    with pytest.raises(ConfigError, match=r"Got method 'knn'; there are svm, svm-smooth, rf, cnn1d.*or give a Python file"):
+    with pytest.raises(
+        ConfigError, match=r"Got method 'knn'; there are svm, svm-smooth, rf, cnn1d.*or give a Python file"
+    ):
         find_method("knn")

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from patchfree.anomalies import DETECTORS
-from patchfree.anomalies._contract import Context, Detector
-from patchfree.anomalies._view import SceneView
+from patchfree.anomalies._contract import Detector
 from patchfree.anomalies.scoring import find_anomalies
 from patchfree.citations import METHODS
+from patchfree.unsupervised.scores import Context
+from patchfree.unsupervised.view import SceneView
 from patchfree.windows import expand, inside
 from planted import QUICK, planted, scene_of, scored
 

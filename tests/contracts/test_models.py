@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from patchfree.citations import METHODS
 from patchfree.models import MODELS, SceneModel
-from patchfree.models._contract import Masks
+from patchfree.models._contract import ANSWERS, Masks
 from patchfree.models._statistics import OF_THE_SCENE, Recorded, Recording
 from patchfree.stream.evaluate import Evaluation, evaluate
 from patchfree.stream.journal import Journal
 from patchfree.windows import expand, inside
-from windowed import BANDS, OneByOne, outputs_of, saved, untrained, values_of
+from windowed import OneByOne, outputs_of, saved, sizes_for, untrained, values_of
 
 SIZES = [(16, 16), (17, 23), (1, 40), (9, 9)]
 
@@ -23,18 +24,37 @@ def kind(request):
 
 
 @pytest.fixture
-def model(kind):
+def sizes(kind):
+    return sizes_for(kind)
+
+
+@pytest.fixture
+def bands(sizes):
+    return sizes[0]
+
+
+@pytest.fixture
+def model(kind, sizes):
     torch.manual_seed(0)
-    return kind(bands=7, classes=3)
+    return kind(bands=sizes[0], classes=sizes[1])
 
 
 def random_scene(*shape, seed=1):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_it_is_a_scene_model_that_knows_its_bands_and_classes(model):
+def swapped(x):
+    return torch.cat(x.chunk(2, 1)[::-1], 1)
+
+
+def test_it_is_a_scene_model_that_knows_its_bands_and_classes(model, sizes):
     assert isinstance(model, SceneModel)
-    assert (model.bands, model.classes) == (7, 3)
+    assert (model.bands, model.classes) == sizes
+
+
+def test_its_references_are_known(kind):
+    assert kind.references
+    assert set(kind.references) <= set(METHODS)
 
 
 def test_it_states_its_context_and_its_reach(kind):
@@ -45,30 +65,33 @@ def test_it_states_its_context_and_its_reach(kind):
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("size", SIZES)
-def test_the_scores_have_the_size_of_the_scene(model, size, masked):
+def test_the_scores_have_the_size_of_the_scene(model, size, masked, bands):
     valid = random_scene(2, *size) > -1 if masked else None
-    scores = model(random_scene(2, 7, *size), valid)
-    assert scores.shape == (2, 3, *size)
+    scores = model(random_scene(2, bands, *size), valid)
+    assert scores.shape == (2, model.classes, *size)
     assert scores.isfinite().all()
 
 
-def test_gradient_reaches_every_parameter(model):
-    model(random_scene(1, 7, 17, 23)).square().sum().backward()
+def test_gradient_reaches_every_parameter(model, bands):
+    shape = (2, bands, 97, 71) if model.batch_statistics else (1, bands, 17, 23)
+    maps = model.maps(random_scene(*shape))
+    sum(maps[name].square().sum() for name in model.supervised).backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_the_state_restores_the_scores_bit_for_bit(kind, model):
-    x = random_scene(1, 7, 17, 23)
+def test_the_state_restores_the_scores_bit_for_bit(kind, model, bands, sizes):
+    x = random_scene(1, bands, 17, 23)
+    model.eval()
     torch.manual_seed(1)
-    other = kind(bands=7, classes=3)
+    other = kind(bands=sizes[0], classes=sizes[1]).eval()
     assert not torch.equal(other(x), model(x))
     other.load_state_dict(model.state_dict())
     assert torch.equal(other(x), model(x))
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_a_scene_has_the_same_scores_alone_and_in_a_batch(model, masked):
-    x = random_scene(3, 7, 17, 23)
+def test_a_scene_has_the_same_scores_alone_and_in_a_batch(model, masked, bands):
+    x = random_scene(3, bands, 17, 23)
     valid = random_scene(3, 17, 23) > -1 if masked else None
     model.eval()
     with torch.no_grad():
@@ -78,35 +101,65 @@ def test_a_scene_has_the_same_scores_alone_and_in_a_batch(model, masked):
             torch.testing.assert_close(together[i], alone, rtol=1e-4, atol=1e-4)
 
 
-def test_scores_are_the_same_in_training_and_evaluation(model):
-    x = random_scene(1, 7, 16, 16)
+def test_scores_are_the_same_in_training_and_evaluation(model, bands):
+    if model.batch_statistics:
+        pytest.skip("in training this network takes statistics over several scenes at a time")
+    x = random_scene(1, bands, 16, 16)
     assert torch.equal(model.train()(x), model.eval()(x))
 
 
-def test_bfloat16_stays_near_single_precision(model):
-    x = random_scene(1, 7, 17, 23)
+def test_bfloat16_stays_near_single_precision(model, bands):
+    x = random_scene(1, bands, 17, 23)
     with torch.no_grad():
-        exact = model(x)
+        exact = model.eval()(x)
         with torch.autocast("cpu", torch.bfloat16):
             rough = model(x).float()
     assert (rough - exact).abs().max() < 0.05 * exact.abs().max()
 
 
-def test_values_under_pixels_without_data_do_not_matter(model):
-    x, valid = random_scene(1, 7, 17, 23), random_scene(1, 17, 23) > -1
+def test_values_under_pixels_without_data_do_not_matter(model, bands):
+    x, valid = random_scene(1, bands, 17, 23), random_scene(1, 17, 23) > -1
     other = torch.where(valid[:, None], x, -100 * torch.ones_like(x))
+    model.eval()
     assert torch.equal(model(x, valid).movedim(1, -1)[valid], model(other, valid).movedim(1, -1)[valid])
 
 
-def test_wrong_bands_are_refused_with_both_numbers(model):
-    with pytest.raises(ValueError, match=r"5 bands.*7"):
+@pytest.mark.parametrize("masked", [False, True])
+def test_swapping_the_dates_leaves_the_scores_as_they_are(model, bands, masked):
+    if not model.symmetric:
+        pytest.skip("this network does not promise it")
+    x, valid = random_scene(1, bands, 17, 23), random_scene(1, 17, 23) > -1 if masked else None
+    with torch.no_grad():
+        scores = model.eval()(x, valid)
+        torch.testing.assert_close(model(swapped(x), valid), scores, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(model(x.flip(1), valid), scores, atol=1e-3)
+
+
+def test_another_gain_and_offset_at_one_date_is_no_change(model, bands):
+    if model.dates == 1:
+        pytest.skip("this network sees one date")
+    x = random_scene(1, bands, 17, 23)
+    brighter = torch.cat((x[:, : bands // 2], 3 * x[:, bands // 2 :] + 2), 1)
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(brighter), model(x), rtol=1e-3, atol=1e-3)
+
+
+def test_an_odd_number_of_bands_is_refused_by_networks_of_two_dates(kind):
+    if kind.dates == 1:
+        pytest.skip("this network sees one date")
+    with pytest.raises(ValueError, match="as many of the first as of the second"):
+        kind(bands=7, classes=2)
+
+
+def test_wrong_bands_are_refused_with_both_numbers(model, bands):
+    with pytest.raises(ValueError, match=rf"5 bands.*{bands}"):
         model(torch.zeros(1, 5, 8, 8))
 
 
-def test_a_window_with_the_stated_halo_gives_the_answer_of_the_whole(model):
+def test_a_window_with_the_stated_halo_gives_the_answer_of_the_whole(model, bands):
     if model.context is None:
         pytest.skip("this model states that only the whole scene gives the scene's answer")
-    halo, x = model.context, random_scene(1, 7, 16 + 3 * model.context, 40)
+    halo, x = model.context, random_scene(1, bands, 16 + 3 * model.context, 40)
     with torch.no_grad():
         window = model(x[:, :, halo : 16 + 3 * halo])[:, :, halo : halo + 16]
         torch.testing.assert_close(window, model(x)[:, :, 2 * halo : 2 * halo + 16], rtol=1e-4, atol=1e-4)
@@ -145,28 +198,36 @@ SCENES = {
 
 
 @pytest.fixture
-def run(kind):
+def streaming(kind):
+    if not kind.streams:
+        pytest.skip("this network states that it maps a scene in one piece only")
+
+
+@pytest.fixture
+def run(kind, streaming):
     (name,) = [name for name, value in MODELS.items() if value is kind]
     return untrained(name)
 
 
 def whole(run, values, statistics=OF_THE_SCENE):
-    """Scores and data mask with the whole scene in memory."""
-    network = MODELS[run.model](bands=BANDS, classes=len(run.legend)).eval()
+    """Scores, with the network's uncertainty behind them, and data mask, with the whole scene in memory."""
+    network = MODELS[run.model](bands=len(run.bands), classes=len(run.legend)).eval()
     network.load_state_dict(run.weights)
     valid = np.isfinite(values).all(0)
     x = run.standardisation.apply_to(np.nan_to_num(values), valid)
     with torch.inference_mode():
         mask = None if valid.all() else torch.from_numpy(valid)[None]
-        return network(torch.from_numpy(x)[None], mask, statistics)[0].numpy(), valid
+        maps = network.maps(torch.from_numpy(x)[None], mask, statistics)
+        return torch.cat([maps[name][0] for name in ANSWERS if name in maps]).numpy(), valid
 
 
 def assert_same_map(found, scores, valid, legend):
     """Scores within 1e-4, and labels equal except where two scores are as near as that."""
+    k = len(legend)
     streamed = found["scores"].transpose(2, 0, 1)
     np.testing.assert_allclose(streamed[:, valid], scores[:, valid], rtol=0, atol=1e-4)
-    labels = np.array([0, *(entry.value for entry in legend)])[np.where(valid, scores.argmax(0) + 1, 0)]
-    second, first = np.sort(scores, 0)[-2:]
+    labels = np.array([0, *(entry.value for entry in legend)])[np.where(valid, scores[:k].argmax(0) + 1, 0)]
+    second, first = np.sort(scores[:k], 0)[-2:]
     sure = ~valid | (first - second > 2e-4)
     assert sure.mean() > 0.9
     np.testing.assert_array_equal(found["map"][..., 0][sure], labels[sure])
@@ -176,11 +237,11 @@ def assert_same_map(found, scores, valid, legend):
 @pytest.mark.parametrize("case", SCENES)
 def test_windows_give_the_answer_of_the_whole_scene(run, tmp_path, case, statistics):
     shape, missing, size = SCENES[case]
-    values = values_of(*shape, missing=None if missing is None else missing(*shape))
+    values = values_of(*shape, bands=len(run.bands), missing=None if missing is None else missing(*shape))
     used = OF_THE_SCENE
     if statistics == "run":
         training = Recording()
-        whole(run, values_of(24, 24, seed=5), training)
+        whole(run, values_of(24, 24, bands=len(run.bands), seed=5), training)
         run.statistics.update(training.values)
         used = Recorded(training.values)
     scores, valid = whole(run, values, used)
@@ -189,8 +250,8 @@ def test_windows_give_the_answer_of_the_whole_scene(run, tmp_path, case, statist
     assert_same_map(outputs_of(job), scores, valid, run.legend)
 
 
-def test_its_stages_read_and_give_what_they_state_and_together_are_the_network(model):
-    x, valid = random_scene(2, 7, 17, 23), random_scene(2, 17, 23) > -1
+def test_its_stages_read_and_give_what_they_state_and_together_are_the_network(model, bands):
+    x, valid = random_scene(2, bands, 17, 23), random_scene(2, 17, 23) > -1
     masks, made = Masks(valid, x.dtype), {"scene": x}
     with torch.no_grad():
         for stage in model.eval().stages():
@@ -201,22 +262,24 @@ def test_its_stages_read_and_give_what_they_state_and_together_are_the_network(m
                 assert given[stated.name].shape == (2, stated.channels, *size), stated.name
                 assert model.stride % stated.stride == 0
             made |= given
-        assert [stated.name for stated in stage.gives] == ["scores"]
+        assert stage.gives[0].name == "scores"
         assert torch.equal(made["scores"], model(x, valid))
 
 
-def test_every_map_that_a_stage_gives_is_read_and_given_once(model):
+def test_every_map_that_a_stage_gives_is_read_and_given_once(model, streaming):
     stages = model.stages()
     given = [made.name for stage in stages for made in stage.gives]
     assert len(given) == len(set(given))
-    assert {name for stage in stages for name in stage.reads} == {"scene", *given} - {"scores"}
+    assert {name for stage in stages for name in stage.reads} == {"scene", *given} - {"scores", "uncertainty"}
+    assert set(model.supervised) <= set(given)
 
 
-@pytest.mark.parametrize("core", [(slice(32, 40), slice(48, 56)), (slice(40, 56), slice(32, 48))], ids=str)
-def test_a_pixel_depends_on_nothing_beyond_its_stages_halo(model, core):
-    """With the statistics given: what lies outside the window does not change the core."""
-    shape = (88, 88)
-    x, valid = random_scene(1, 7, *shape), random_scene(1, *shape, seed=2) > -1.5
+@pytest.mark.parametrize("core", [((4, 5), (6, 7)), ((5, 7), (4, 6))], ids=str)
+def test_a_pixel_depends_on_nothing_beyond_its_stages_halo(model, core, bands, streaming):
+    """With the statistics given: what lies outside the window does not change the core, here in strides of the network."""
+    shape = (11 * model.stride, 11 * model.stride)
+    core = tuple(slice(first * model.stride, last * model.stride) for first, last in core)
+    x, valid = random_scene(1, bands, *shape), random_scene(1, *shape, seed=2) > -1.5
     recording, strides = Recording(), {"scene": 1}
     with torch.no_grad():
         model.eval()(x, valid, recording)
@@ -245,7 +308,12 @@ def test_a_pixel_depends_on_nothing_beyond_its_stages_halo(model, core):
 
 def test_maps_are_deleted_when_no_later_stage_needs_them(run, tmp_path):
     job = Evaluation(
-        run, saved(tmp_path / "scene.npy", values_of(24, 40)), tmp_path / "work", 16, "scene", ("map", "scores")
+        run,
+        saved(tmp_path / "scene.npy", values_of(24, 40, bands=len(run.bands))),
+        tmp_path / "work",
+        16,
+        "scene",
+        ("map", "scores"),
     )
     stages, there, runner = job.stages, [], OneByOne()
 

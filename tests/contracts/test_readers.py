@@ -21,7 +21,10 @@ from products_hdf import RFL, write_emit, write_netcdf, write_prisma, write_tana
 from products_xml import write_desis, write_enmap, write_sentinel2
 
 CUBE = np.random.default_rng(0).integers(1, 1000, (3, 7, 9)).astype("int16")
-CUBES = {"sentinel2": np.random.default_rng(0).integers(1, 9000, (9, 7, 9)).astype("uint16")}  # of other formats' size
+CUBES = {  # of other formats' size or type
+    "pair": np.concatenate([CUBE, 1000 - CUBE]).astype("float32"),
+    "sentinel2": np.random.default_rng(0).integers(1, 9000, (9, 7, 9)).astype("uint16"),
+}
 SCALES = {  # factor and offset of physical values
     "desis": (1e-4, 0.0),
     "enmap": (1e-4, 0.0),
@@ -88,6 +91,13 @@ def sentinel2(folder):
     return write_sentinel2(folder, CUBES["sentinel2"], scl=FLAGS)
 
 
+def pair(folder):
+    write_tif(folder / "before.tif", CUBE)
+    write_tif(folder / "after.tif", 1000 - CUBE)
+    (folder / "dates.pair.json").write_text('{"before": "before.tif", "after": "after.tif"}')
+    return folder / "dates.pair.json"
+
+
 def prisma(folder):
     cube = CUBE.astype("uint16")
     return write_prisma(folder / "PRS_L2D_STD_1.he5", cube[:2], cube[2:], [500, 700], [950])
@@ -125,6 +135,7 @@ WRITERS = {
     "matlab": matlab,
     "mosaic": mosaic,
     "numpy": numpy,
+    "pair": pair,
     "prisma": prisma,
     "sentinel2": sentinel2,
     "tanager": tanager,

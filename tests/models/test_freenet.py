@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from patchfree.models.freenet import FreeNet, GroupNorm, SqueezeExcitation
+from patchfree.models._layers import GroupNorm, SqueezeExcitation
+from patchfree.models.freenet import FreeNet
 
 
 @pytest.fixture

@@ -13,41 +13,12 @@ Dimension key: c bands, h rows, w columns, n pixels.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-import torch
-from jaxtyping import Float64
-
-from patchfree.anomalies._moments import Axes, principal_axes
-from patchfree.anomalies._view import Valid, Values, View, blocks, in_threads
 from patchfree.errors import ConfigError, SceneError
-
-Score = Callable[[Values, Valid], Float64[np.ndarray, "h w"]]
-"""From the values of a window and where it holds data to the scores of its pixels."""
-
-
-def _silent(done: int, of: int) -> None:
-    """Nobody listens."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a fit needs beside the scene.
-
-    Attributes:
-        seed: repeats what is random.
-        device: where networks compute.
-        tell: called with steps done and steps in all, for those that take long.
-        notes: what was decided on the way, one sentence each, for the user.
-    """
-
-    seed: int = 0
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    tell: Callable[[int, int], None] = _silent
-    notes: list[str] = field(default_factory=list)
+from patchfree.unsupervised.scores import Context, Score
+from patchfree.unsupervised.view import View
 
 
 @dataclass(frozen=True)
@@ -81,35 +52,6 @@ class Detector(ABC):
         """
 
 
-def score_spectra(
-    values: Values, valid: Valid, score: Callable[[np.ndarray], np.ndarray]
-) -> Float64[np.ndarray, "h w"]:
-    """Scores of pixels by themselves: `score` takes spectra (c, n) and gives n numbers."""
-    found = np.full(valid.size, np.nan)
-
-    def scored(block: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        where, spectra = block
-        return where, score(spectra)
-
-    for where, scores in in_threads(scored, blocks(values, valid)):
-        found[where] = scores
-    return found.reshape(valid.shape)
-
-
-def project(values: Values, valid: Valid, axes: Axes, power: float) -> Float64[np.ndarray, "h w k"]:
-    """Coordinates along principal axes, divided by standard deviations to a power, pixel by pixel; 0 without data."""
-    weights = axes.weights(power)
-    found = np.zeros((valid.size, len(weights)))
-    for where, spectra in blocks(values, valid):
-        found[where] = (weights @ (spectra - axes.mean[:, None])).T
-    return found.reshape(*valid.shape, -1)
-
-
-def row_by_row(shape: tuple[int, int], score: Callable[[int], Float64[np.ndarray, " w"]]) -> Float64[np.ndarray, "h w"]:
-    """Scores of each row, several rows at a time: small matrices are not worth sharing between threads."""
-    return np.stack(list(in_threads(score, range(shape[0]))))
-
-
 def enough_pixels(view: View, bands: int, what: str) -> None:
     """Refuse a covariance that fewer pixels than bands cannot give.
 
@@ -122,11 +64,6 @@ def enough_pixels(view: View, bands: int, what: str) -> None:
             f"Got {count} pixels with data and {bands} bands; {what} needs more pixels than bands, since the covariance has no "
             "inverse otherwise. Shrink it with --shrink (Ledoit-Wolf), or use --method subspace-rx."
         )
-
-
-def scene_axes(view: View) -> Axes:
-    """Principal axes of the scene."""
-    return principal_axes(view.moments.mean, view.moments.covariance)
 
 
 def check_rings(inner: int, outer: int, shape: tuple[int, int]) -> None:

@@ -24,8 +24,9 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from patchfree.anomalies._contract import Context, Detector, Score, project, scene_axes
-from patchfree.anomalies._view import Valid, Values, View
+from patchfree.anomalies._contract import Detector
+from patchfree.unsupervised.scores import Context, Score, project, scene_axes
+from patchfree.unsupervised.view import Valid, Values, View
 
 POWER = 0.5  # of the standard deviation that a component is divided by
 

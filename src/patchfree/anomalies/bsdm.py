@@ -32,11 +32,11 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from patchfree.anomalies._contract import Context
-from patchfree.anomalies._moments import Moments
-from patchfree.anomalies._view import View
 from patchfree.anomalies.rx import Mahalanobis
 from patchfree.errors import ConfigError
+from patchfree.unsupervised.moments import Moments
+from patchfree.unsupervised.scores import Context
+from patchfree.unsupervised.view import View
 
 DIFFUSION_STEPS, FIRST_BETA, LAST_BETA = 1000, 1e-4, 0.02
 MOST_PIXELS = 65_536

@@ -17,8 +17,9 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float64
 
-from patchfree.anomalies._contract import Context, Detector, Score, check_rings, row_by_row
-from patchfree.anomalies._view import Valid, Values, View
+from patchfree.anomalies._contract import Detector, check_rings
+from patchfree.unsupervised.scores import Context, Score, row_by_row
+from patchfree.unsupervised.view import Valid, Values, View
 
 AT_ONCE = 1_000_000  # numbers of the small systems that are solved together
 

@@ -17,12 +17,13 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float64
 
-from patchfree.anomalies._contract import Context, Detector, Score
-from patchfree.anomalies._view import Valid, Values, View
+from patchfree.anomalies._contract import Detector
 from patchfree.anomalies.isolation import IsolationForest
 from patchfree.anomalies.kernel_rx import KernelRX
 from patchfree.anomalies.subspace_rx import SubspaceRX
 from patchfree.anomalies.surround import Surround
+from patchfree.unsupervised.scores import Context, Score
+from patchfree.unsupervised.view import Valid, Values, View
 from patchfree.windows import expand, inside
 
 MOST_SAMPLED = 100_000
@@ -69,7 +70,7 @@ class RankEnsemble(Detector):
 
     def _distributions(self, view: View, scores: list[Score], seed: int) -> list[Float64[np.ndarray, " n"]]:
         """Sorted scores of a sample of the pixels, for each detector."""
-        total = view.moments.count
+        total = int(view.moments.count)
         chosen = np.sort(np.random.default_rng(seed).choice(total, min(total, MOST_SAMPLED), replace=False))
         found: list[list[np.ndarray]] = [[] for _ in scores]
         seen = 0

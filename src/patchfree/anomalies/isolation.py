@@ -15,8 +15,9 @@ from typing import ClassVar
 import numpy as np
 from sklearn.ensemble import IsolationForest as Forest
 
-from patchfree.anomalies._contract import Context, Detector, Score, scene_axes, score_spectra
-from patchfree.anomalies._view import View
+from patchfree.anomalies._contract import Detector
+from patchfree.unsupervised.scores import Context, Score, scene_axes, score_spectra
+from patchfree.unsupervised.view import View
 
 MOST_SAMPLED = 100_000  # pixels that the trees draw from
 

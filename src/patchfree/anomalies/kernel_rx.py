@@ -19,10 +19,11 @@ from typing import ClassVar
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from patchfree.anomalies._contract import Context, Detector, Score, scene_axes, score_spectra
-from patchfree.anomalies._moments import Moments
-from patchfree.anomalies._view import View
+from patchfree.anomalies._contract import Detector
 from patchfree.anomalies.rx import Mahalanobis
+from patchfree.unsupervised.moments import Moments
+from patchfree.unsupervised.scores import Context, Score, scene_axes, score_spectra
+from patchfree.unsupervised.view import View
 
 FEATURE_CUT = 1e-6  # of the largest: smaller eigenvalues of the kernel are rounding
 

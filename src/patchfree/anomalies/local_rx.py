@@ -24,9 +24,10 @@ from jaxtyping import Float64
 from scipy.linalg.blas import dsyrk, dtrsm
 from scipy.linalg.lapack import dpotrf
 
-from patchfree.anomalies._contract import Context, Detector, Score, check_rings, project, row_by_row, scene_axes
-from patchfree.anomalies._view import Valid, Values, View
+from patchfree.anomalies._contract import Detector, check_rings
 from patchfree.errors import ConfigError
+from patchfree.unsupervised.scores import Context, Score, project, row_by_row, scene_axes
+from patchfree.unsupervised.view import Valid, Values, View
 
 
 @dataclass(frozen=True)

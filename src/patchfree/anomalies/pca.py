@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from patchfree.anomalies._contract import Context, scene_axes
-from patchfree.anomalies._view import View
 from patchfree.anomalies.bsdm import Change
+from patchfree.unsupervised.scores import Context, scene_axes
+from patchfree.unsupervised.view import View
 
 
 @dataclass(frozen=True)

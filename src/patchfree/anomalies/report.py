@@ -16,16 +16,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from scipy.ndimage import binary_dilation
 
 from patchfree import figures
-from patchfree.anomalies._view import View
 from patchfree.anomalies.measures import FALSE_ALARMS, roc
-from patchfree.anomalies.objects import AnomalousObject
 from patchfree.anomalies.scoring import Anomalies
 from patchfree.files import write_bytes, write_json
 from patchfree.report import data_uri, page
-from patchfree.windows import Window
+from patchfree.unsupervised.objects import FoundObject
+from patchfree.unsupervised.pictures import chart_axes, coarse, marked, thinned
 
 LISTED, DRAWN = 25, 8  # objects in the table, and with their spectra
 FOUND, TRUE = (213, 94, 0), (0, 114, 178)
@@ -63,7 +61,7 @@ class Finding:
     above: float
     false_alarm: float
     way: str
-    objects: Sequence[AnomalousObject]
+    objects: Sequence[FoundObject]
     index: Int[np.ndarray, "h w"]
     truth: Bool[np.ndarray, "h w"] | None = None
     measured: dict[str, Any] | None = None
@@ -111,50 +109,23 @@ def _pictures(finding: Finding) -> dict[str, tuple[str, str, bytes]]:
     found = finding.anomalies
     step = -(-max(found.grid.shape) // figures.LARGEST_SIDE)
     chosen, bands = figures.false_colour_bands(found.bands)
-    layers, valid = _thinned(found.view, chosen, step)
+    layers, valid = thinned(found.view, chosen, step)
     colour = figures.stretched(layers, valid)
-    scores = _coarse(np.nan_to_num(found.scores, nan=-np.inf), step)
-    objects = _coarse(finding.index, step) > 0
+    scores = coarse(np.nan_to_num(found.scores, nan=-np.inf), step)
+    objects = coarse(finding.index, step) > 0
     pictures = {
         "scene": ("Scene", f"False colour ({bands})", colour),
         "scores": ("Scores", "Dark is like the background, bright is not", score_picture(scores, finding.above)),
         "detections": (
             "Detections",
             "Vermilion, each in a ring; the scene in grey",
-            _marked(colour, objects, FOUND),
+            marked(colour, objects, FOUND),
         ),
     }
     if finding.truth is not None:
-        true = _coarse(finding.truth.astype(np.int8), step) > 0
-        pictures["truth"] = ("Mask of the true anomalies", "Blue, each in a ring", _marked(colour, true, TRUE))
+        true = coarse(finding.truth.astype(np.int8), step) > 0
+        pictures["truth"] = ("Mask of the true anomalies", "Blue, each in a ring", marked(colour, true, TRUE))
     return {name: (title, text, figures.png(picture)) for name, (title, text, picture) in pictures.items()}
-
-
-def _thinned(view: View, bands: Sequence[int], step: int) -> tuple[Float[np.ndarray, "3 h w"], Bool[np.ndarray, "h w"]]:
-    """Every step-th pixel of three bands, read window by window."""
-    rows, cols = (-(-length // step) for length in view.shape)
-    layers, valid = np.zeros((len(bands), rows, cols), np.float32), np.zeros((rows, cols), bool)
-    for window in view.windows:
-        values, held = view.read(window)
-        inner, outer = _every(window, step)
-        layers[:, *outer] = values[list(bands)][:, *inner]
-        valid[outer] = held[inner]
-    return layers, valid
-
-
-def _every(window: Window, step: int) -> tuple[Window, Window]:
-    """The pixels of a window that are multiples of a step: in the window, and in the thinned scene."""
-    first = [-(-part.start // step) for part in window]
-    inner = tuple(slice(f * step - part.start, None, step) for f, part in zip(first, window, strict=True))
-    outer = tuple(slice(f, -(-part.stop // step)) for f, part in zip(first, window, strict=True))
-    return inner, outer  # type: ignore[return-value]
-
-
-def _coarse(layer: np.ndarray, step: int) -> np.ndarray:
-    """The largest value of each block of pixels, so that no object is lost."""
-    for axis in (0, 1):
-        layer = np.maximum.reduceat(layer, np.arange(0, layer.shape[axis], step), axis=axis)
-    return layer
 
 
 def score_picture(scores: Float[np.ndarray, "h w"], above: float) -> figures.Picture:
@@ -163,16 +134,6 @@ def score_picture(scores: Float[np.ndarray, "h w"], above: float) -> figures.Pic
     low, high = float(np.quantile(held, 0.01)), max(above, float(np.quantile(held, 0.999)))
     amounts = np.where(np.isfinite(scores), np.clip((scores - low) / max(high - low, 1e-30), 0, 1), np.nan)
     return figures.amount_picture(amounts)
-
-
-def _marked(colour: figures.Picture, objects: Bool[np.ndarray, "h w"], ink: tuple[int, int, int]) -> figures.Picture:
-    """The scene in light grey with objects in a colour, each with a ring around it so that single pixels are seen."""
-    grey = colour.mean(-1, keepdims=True)
-    shown = np.broadcast_to(90 + grey * 0.6, colour.shape).astype(np.uint8)
-    if objects.any():
-        around = binary_dilation(objects, iterations=4) & ~binary_dilation(objects, iterations=3)
-        shown[around | objects] = ink
-    return shown
 
 
 def _charts(finding: Finding) -> dict[str, Figure]:
@@ -184,19 +145,11 @@ def _charts(finding: Finding) -> dict[str, Figure]:
     return charts
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Any]:
-    figure = Figure((width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
 def _histogram(finding: Finding) -> Figure:
     """Pixels by score, and the threshold."""
     scores = finding.anomalies.scores
     held = scores[np.isfinite(scores)]
-    figure, axes = _axes(5.6, 2.9)
+    figure, axes = chart_axes(5.6, 2.9)
     axes.hist(held, bins=120, color="#0072b2", log=True)
     axes.axvline(finding.above, color="#d55e00", lw=1.4)
     axes.text(
@@ -241,7 +194,7 @@ def _spectra(finding: Finding) -> Figure:
 def _roc(scores: Float[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> Figure:
     """Share found against share of false alarms, on a logarithmic axis."""
     alarms, detected = roc(scores, truth)
-    figure, axes = _axes(4.2, 2.9)
+    figure, axes = chart_axes(4.2, 2.9)
     least = 1 / max(1, int((np.isfinite(scores) & ~truth).sum()))
     axes.plot(np.maximum(alarms, least), detected, color="#0072b2", lw=1.4, drawstyle="steps-post")
     axes.set_xscale("log")

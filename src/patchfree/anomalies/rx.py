@@ -21,9 +21,10 @@ from scipy.linalg import cholesky
 from scipy.linalg.blas import dtrsm
 from sklearn.covariance import ledoit_wolf_shrinkage
 
-from patchfree.anomalies._contract import Context, Detector, Score, enough_pixels, score_spectra
-from patchfree.anomalies._moments import CUT, principal_axes
-from patchfree.anomalies._view import View
+from patchfree.anomalies._contract import Detector, enough_pixels
+from patchfree.unsupervised.moments import CUT, principal_axes
+from patchfree.unsupervised.scores import Context, Score, score_spectra
+from patchfree.unsupervised.view import View
 
 MOST_SAMPLED = 50_000  # pixels that set the shrinkage
 

@@ -15,10 +15,8 @@ from jaxtyping import Bool, Float32, Int
 
 from patchfree import citations
 from patchfree.anomalies import DEFAULT, DETECTORS, SUPPRESSIONS, Suppression
-from patchfree.anomalies._contract import Context, Detector
-from patchfree.anomalies._view import SceneView, SourceView, TransformedView, View
+from patchfree.anomalies._contract import Detector
 from patchfree.anomalies.measures import measure
-from patchfree.anomalies.objects import AnomalousObject, find_objects
 from patchfree.anomalies.threshold import threshold
 from patchfree.device import choose_device
 from patchfree.errors import ConfigError
@@ -27,11 +25,9 @@ from patchfree.io.source import SceneSource
 from patchfree.progress import Progress
 from patchfree.scene import Bands, Grid, Scene
 from patchfree.stream.budget import free_memory
-from patchfree.windows import cover, expand, inside
-
-FIXED_BYTES = 100_000_000  # statistics over windows of 256 px, work space of BLAS, GDAL's cache
-SAMPLE_PIXELS = 100_000  # the largest sample that a detector draws, in double precision and turned once
-LARGEST_WINDOW, SMALLEST_WINDOW = 1024, 32
+from patchfree.unsupervised.objects import FoundObject, find_objects
+from patchfree.unsupervised.scores import Context, score_windows, view_of, window_size
+from patchfree.unsupervised.view import SceneView, TransformedView, View
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +68,9 @@ class Anomalies:
         """
         return threshold(self.scores, false_alarm, way=way)
 
-    def objects(self, above: float) -> tuple[list[AnomalousObject], Int[np.ndarray, "h w"]]:
+    def objects(self, above: float) -> tuple[list[FoundObject], Int[np.ndarray, "h w"]]:
         """Connected pixels with scores above a threshold, highest peak first, and each pixel's object (0 for none)."""
-        return find_objects(self.scores, above, self.view, self.grid)
+        return find_objects(self.scores, np.nan_to_num(self.scores, nan=-np.inf) > above, self.view, self.grid)
 
     def measure(self, truth: Bool[np.ndarray, "h w"]) -> dict[str, Any]:
         """Areas under curves and detection rates against a mask of the true anomalies, with 95 % intervals.
@@ -130,9 +126,9 @@ def find_anomalies(
     """
     detector, how = detector_named(method), suppression_named(suppress)
     tell = progress or (lambda _: None)
-    view, name, grid, bands, kept = _opened(scene)
+    view, name, grid, bands, kept = view_of(scene)
     budget = free_memory() if memory is None else memory
-    size = _window_size(view, detector.halo, budget - kept)
+    window_size(view, detector.halo, budget - kept)  # refused before the work if there is too little memory
     notes: list[str] = []
     where = choose_device(device)
     references: tuple[str, ...] = detector.references
@@ -156,16 +152,11 @@ def find_anomalies(
     tell(Progress("background", 0, 1))
     context = Context(seed, where, lambda done, of: tell(Progress("background", done, of)), notes)
     score = detector.fit(seen, context)
-    scores = np.full(view.shape, np.nan, np.float32)
-    cores = cover(view.shape, size)
-    for number, core in enumerate(cores):
-        tell(Progress("score", number, len(cores)))
-        around = expand(core, detector.halo, view.shape)
-        values, valid = seen.read(around)
-        scores[core] = score(values, valid)[inside(core, around)]
-    tell(Progress("score", len(cores), len(cores)))
+    scores, windows = score_windows(
+        seen, score, halo=detector.halo, memory=budget - kept, tell=lambda done, of: tell(Progress("score", done, of))
+    )
     return Anomalies(
-        scores, name, grid, bands, _name_of(method), settings | {"windows": len(cores)}, tuple(notes), view, references
+        scores, name, grid, bands, _name_of(method), settings | {"windows": windows}, tuple(notes), view, references
     )
 
 
@@ -199,38 +190,3 @@ def _name_of(method: str | Detector) -> str:
     if isinstance(method, str):
         return method
     return next((name for name, kind in DETECTORS.items() if kind is type(method)), type(method).__name__)
-
-
-def _opened(scene: Scene | SceneSource | str | Path) -> tuple[View, str, Grid, Bands, int]:
-    """The view of a scene, its name, grid and bands, and bytes that a file takes that cannot be read in windows."""
-    if isinstance(scene, Scene):
-        return SceneView(scene), scene.name, scene.grid, scene.bands, 0
-    source = scene if isinstance(scene, SceneSource) else SceneSource(str(scene))
-    whole = source.description.bands
-    left_out = {*source.description.bad_bands, *source.drop_bands}
-    bands = whole.select([i for i, number in enumerate(whole.numbers) if number not in left_out])
-    view = SourceView(source, source.choice(bands))
-    return view, source.reader.path.name, source.grid, bands, source.kept_bytes
-
-
-def _window_size(view: View, halo: int, budget: int) -> int:
-    """Rows and columns of the windows that keep within a budget: as read, turned to doubles, and a detector's own arrays.
-
-    Raises:
-        ConfigError: the smallest do not.
-    """
-    pixels = view.shape[0] * view.shape[1]
-    fixed = FIXED_BYTES + 16 * min(pixels, SAMPLE_PIXELS) * view.bands + 16 * pixels
-
-    def need(size: int) -> int:
-        sides = [min(size + 2 * halo, length) for length in view.shape]
-        return fixed + sides[0] * sides[1] * (16 * view.bands + 1200)
-
-    size = LARGEST_WINDOW
-    while size > SMALLEST_WINDOW and need(size) > budget:
-        size //= 2
-    if need(size) > budget:
-        raise ConfigError(
-            f"Got --memory {budget / 1e6:,.0f} MB; the smallest that works for this method and scene is --memory {-(-need(size) // 10**6)}MB."
-        )
-    return size

@@ -14,9 +14,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from patchfree.anomalies._contract import Context, Detector, Score, scene_axes, score_spectra
-from patchfree.anomalies._view import View
+from patchfree.anomalies._contract import Detector
 from patchfree.errors import ConfigError
+from patchfree.unsupervised.scores import Context, Score, scene_axes, score_spectra
+from patchfree.unsupervised.view import View
 
 
 @dataclass(frozen=True)

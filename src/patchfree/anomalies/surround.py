@@ -24,8 +24,9 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from scipy.ndimage import gaussian_filter
 
-from patchfree.anomalies._contract import Context, Detector, Score, project, scene_axes
-from patchfree.anomalies._view import Valid, Values, View
+from patchfree.anomalies._contract import Detector
+from patchfree.unsupervised.scores import Context, Score, project, scene_axes
+from patchfree.unsupervised.view import Valid, Values, View
 
 STEP = 2  # px: every second pixel of a ring along both axes is compared, a quarter of them
 BLUR_REACH = 4.0  # standard deviations at which a Gaussian ends

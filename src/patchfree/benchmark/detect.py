@@ -18,8 +18,6 @@ from jaxtyping import Bool, Float
 
 from patchfree import citations, figures
 from patchfree.anomalies import DEFAULT, DETECTORS, SUPPRESSIONS
-from patchfree.anomalies._contract import Context
-from patchfree.anomalies._view import SceneView, TransformedView, View
 from patchfree.anomalies.measures import measure
 from patchfree.anomalies.report import score_picture
 from patchfree.anomalies.scoring import detector_named, suppression_named
@@ -33,6 +31,8 @@ from patchfree.files import write_bytes, write_json
 from patchfree.progress import Progress
 from patchfree.scene import Scene
 from patchfree.standardise import Standardisation
+from patchfree.unsupervised.scores import Context
+from patchfree.unsupervised.view import SceneView, TransformedView, View
 
 PROTOCOL = "unlabelled"
 PROTOCOL_TEXT = f"{PROTOCOL}, the whole scene without any label; its mask is looked at once, to measure"

@@ -22,6 +22,7 @@ from patchfree.io.gdal import Gdal
 from patchfree.io.hdf5 import Hdf5, is_hdf5
 from patchfree.io.matlab import Matlab
 from patchfree.io.mosaic import Mosaic, is_mosaic
+from patchfree.io.pair import PairFile, is_pair
 from patchfree.io.prisma import Prisma, is_prisma
 from patchfree.io.sentinel2 import Sentinel2
 from patchfree.io.tanager import Tanager, is_tanager
@@ -30,6 +31,7 @@ from patchfree.scene import Bands, Scene, make_scene
 
 READERS: dict[str, tuple[Callable[[Path], bool], type[Reader]]] = {
     "zarr": (is_zarr, Zarr),
+    "pair": (is_pair, PairFile),
     "enmap": (enmap.is_enmap, EnMAP),
     "desis": (desis.is_desis, DESIS),
     "sentinel2": (sentinel2.is_sentinel2, Sentinel2),

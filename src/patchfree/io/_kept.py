@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from threading import Lock
 
 import numpy as np
@@ -27,6 +28,12 @@ class Kept(Reader):
     def in_one_piece(self) -> bool:
         """True: that is why it is kept."""
         return True
+
+    @property
+    def kept_bytes(self) -> int:
+        """All stored numbers."""
+        about = self.describe()
+        return prod((len(about.bands), *about.grid.shape)) * about.dtype.itemsize
 
     def describe(self) -> Description:
         """As the other reader has it."""

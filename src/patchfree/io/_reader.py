@@ -96,6 +96,11 @@ class Reader(ABC):
         return False
 
     @property
+    def kept_bytes(self) -> int:
+        """Memory that stays taken while windows are read."""
+        return 0
+
+    @property
     def files(self) -> list[Path]:
         """Every file that the scene is read from; a map that is made inside its folder is not part of it."""
         if not self.path.is_dir():

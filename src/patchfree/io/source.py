@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +69,7 @@ class SceneSource:
     @property
     def kept_bytes(self) -> int:
         """Memory that the stored numbers take while windows are read; 0 where the file is read in windows."""
-        about = self.description
-        return prod((len(about.bands), *about.grid.shape)) * about.dtype.itemsize if self.reader.in_one_piece else 0
+        return self.reader.kept_bytes
 
     @cached_property
     def description(self) -> Description:

@@ -4,13 +4,22 @@ import torch
 from torch import Tensor
 
 from patchfree.models._contract import SceneModel
+from patchfree.models.ar_cdnet import ARCDNet
+from patchfree.models.ar_cdnet_rgb import ARCDNetRGB
 from patchfree.models.freenet import FreeNet, FreeNetHalf
+from patchfree.models.fully_convolutional import EarlyFusion, SiameseDifference
+from patchfree.models.siamese_freenet import SiameseFreeNet
 
 __all__ = ["MODELS", "SceneModel", "trained_model"]
 
 MODELS: dict[str, type[SceneModel]] = {
+    "ar-cdnet": ARCDNet,
+    "ar-cdnet-rgb": ARCDNetRGB,
+    "fc-siam-diff": SiameseDifference,
     "freenet": FreeNet,
     "freenet-half": FreeNetHalf,
+    "siamese-freenet": SiameseFreeNet,
+    "unet": EarlyFusion,
 }
 
 

@@ -14,6 +14,9 @@ from torch.utils.checkpoint import checkpoint
 
 from patchfree.models._statistics import OF_THE_SCENE, Statistics
 
+ANSWERS = ("scores", "uncertainty")
+"""What the last stage of a network gives; the second only if the network predicts it."""
+
 
 class Masks:
     """Where there is data, as numbers 0 and 1, at every stride: the pixel under the centre of a strided kernel."""
@@ -77,6 +80,12 @@ class SceneModel(nn.Module, ABC):
         context: halo in pixels with which a window gives the scene's answer; None: only the whole scene does.
         reach: farthest pixel, in pixels, that the convolution kernels connect to an output pixel.
         stride: of its coarsest map; windows of a larger scene start at multiples of it.
+        dates: 2 for a network of two dates: its bands are those of the first date, then those of the second.
+        symmetric: of a network of two dates: swapping them leaves the scores as they are.
+        streams: False for a network that can only run on a scene in one piece.
+        batch_statistics: True for a network that in training takes statistics over several scenes at a time.
+        references: keys of `patchfree.citations.METHODS`.
+        supervised: the maps that a training may compare with labels; what else it predicts stands here beside "scores".
         recompute: keep only what the stages give, and compute what lies between anew for the gradient: less memory, the same
             numbers, a longer step (Chen et al., "Training deep nets with sublinear memory cost", arXiv:1604.06174, 2016).
     """
@@ -84,6 +93,12 @@ class SceneModel(nn.Module, ABC):
     context: ClassVar[int | None]
     reach: ClassVar[int]
     stride: ClassVar[int] = 1
+    references: ClassVar[tuple[str, ...]]
+    dates: ClassVar[int] = 1
+    symmetric: ClassVar[bool] = False
+    streams: ClassVar[bool] = True
+    batch_statistics: ClassVar[bool] = False
+    supervised: ClassVar[tuple[str, ...]] = ("scores",)
 
     def __init__(self, *, bands: int, classes: int) -> None:
         super().__init__()
@@ -93,7 +108,7 @@ class SceneModel(nn.Module, ABC):
 
     @abstractmethod
     def stages(self) -> tuple[Stage, ...]:
-        """The network as a chain of stages; the last gives "scores"."""
+        """The network as a chain of stages; the last gives "scores", and "uncertainty" if the network predicts one."""
 
     def forward(
         self,
@@ -108,6 +123,18 @@ class SceneModel(nn.Module, ABC):
             valid: False where a pixel has no data; None when every pixel has.
             statistics: where whole-scene statistics come from.
         """
+        return self.maps(x, valid, statistics)["scores"]
+
+    def maps(
+        self,
+        x: Float[Tensor, "b c h w"],
+        valid: Bool[Tensor, "b h w"] | None = None,
+        statistics: Statistics = OF_THE_SCENE,
+    ) -> dict[str, Tensor]:
+        """The maps of all stages by name; arguments as for `forward`.
+
+        "uncertainty", where the network predicts one, is the logit of the probability that its answer is wrong.
+        """
         if x.shape[1] != self.bands:
             raise ValueError(f"Got {x.shape[1]} bands, but this network was built for {self.bands}.")
         maps, masks = {"scene": x}, Masks(valid, x.dtype)
@@ -117,4 +144,4 @@ class SceneModel(nn.Module, ABC):
                 maps |= checkpoint(stage.run, read, masks, statistics, use_reentrant=False)
             else:
                 maps |= stage.run(maps, masks, statistics)
-        return maps["scores"]
+        return maps

@@ -22,81 +22,14 @@ Dimension key: b batch, c channels, k classes, h rows, w columns.
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchfree.models._contract import FeatureMap, Masks, SceneModel, Stage
-from patchfree.models._statistics import OF_THE_SCENE, Statistics
-
-GROUPS = 16
-
-
-class GroupNorm(nn.GroupNorm):
-    """GroupNorm whose statistics are the scene's, and leave out the pixels without data; `key` is its name."""
-
-    def __init__(self, channels: int, key: str) -> None:
-        super().__init__(GROUPS, channels)
-        self.key = key
-
-    def forward(
-        self,
-        x: Float[Tensor, "b c h w"],
-        valid: Float[Tensor, "b 1 h w"] | None = None,
-        statistics: Statistics = OF_THE_SCENE,
-    ) -> Tensor:
-        """Normalise; `valid` is 1 where there is data, and `x` is 0 where it is not."""
-        if valid is None and statistics is OF_THE_SCENE:
-            return super().forward(x)
-        mean, variance = statistics.moments(self.key, x, valid, self.num_groups)
-        share = self.num_channels // self.num_groups
-        scale = torch.rsqrt(variance + self.eps).repeat_interleave(share, 1) * self.weight
-        centre = mean.repeat_interleave(share, 1)
-        normed = (x.float() - centre[:, :, None, None]) * scale[:, :, None, None] + self.bias[:, None, None]
-        return (normed if valid is None else normed * valid).to(x.dtype)
-
-
-class SqueezeExcitation(nn.Module):
-    """Weigh channels by a bottleneck of their scene-wide means (Hu et al., CVPR 2018); `key` is its name."""
-
-    def __init__(self, channels: int, reduction: int, key: str) -> None:
-        super().__init__()
-        self.key = key
-        self.squeeze = nn.Linear(channels, channels // reduction)
-        self.excite = nn.Linear(channels // reduction, channels)
-
-    def forward(
-        self,
-        x: Float[Tensor, "b c h w"],
-        valid: Float[Tensor, "b 1 h w"] | None = None,
-        statistics: Statistics = OF_THE_SCENE,
-    ) -> Tensor:
-        """Scale each channel by a weight between 0 and 1."""
-        pooled = statistics.mean(self.key, x, valid)
-        weight = torch.sigmoid(self.excite(F.relu(self.squeeze(pooled))))
-        return x * weight[:, :, None, None].to(x.dtype)
-
-
-class Block(nn.Module):
-    """Squeeze-excitation, then 3x3 convolution, GroupNorm, ReLU."""
-
-    def __init__(self, channels: int, reduction: int, key: str) -> None:
-        super().__init__()
-        self.attention = SqueezeExcitation(channels, reduction, f"{key}.attention")
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm = GroupNorm(channels, f"{key}.norm")
-
-    def forward(
-        self,
-        x: Float[Tensor, "b c h w"],
-        valid: Float[Tensor, "b 1 h w"] | None = None,
-        statistics: Statistics = OF_THE_SCENE,
-    ) -> Tensor:
-        """Same shape out as in."""
-        return F.relu(self.norm(_keep(self.conv(self.attention(x, valid, statistics)), valid), valid, statistics))
+from patchfree.models._encoder import encode_level, encoder_parts
+from patchfree.models._layers import GROUPS, keep
+from patchfree.models._statistics import Statistics
 
 
 class FreeNet(SceneModel):
@@ -118,6 +51,7 @@ class FreeNet(SceneModel):
     context = None
     reach = 45  # 38 by the kernels, and up to 7 more towards the top left by the upsampling
     stride = 8
+    references = ("freenet", "group-norm", "squeeze-excitation")
 
     def __init__(self, *, bands: int, classes: int, width: float = 1.0, blocks: Sequence[int] = (1, 1, 1, 1)) -> None:
         super().__init__(bands=bands, classes=classes)
@@ -127,15 +61,8 @@ class FreeNet(SceneModel):
         self.channels = [int(c * width) // GROUPS * GROUPS for c in (96, 128, 192, 256)]
         self.inner = int(128 * width)
         self.blocks = tuple(blocks)
-        self.stem = nn.Conv2d(bands, self.channels[0], 3, padding=1)
-        self.stem_norm = GroupNorm(self.channels[0], "stem_norm")
-        self.levels = nn.ModuleList(
-            nn.ModuleList(Block(c, reduction, f"levels.{level}.{i}") for i in range(n))
-            for level, (c, n) in enumerate(zip(self.channels, blocks, strict=True))
-        )
-        self.downs = nn.ModuleList(
-            nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairwise(self.channels)
-        )
+        for name, part in encoder_parts(bands, self.channels, self.blocks, reduction).items():
+            self.add_module(name, part)
         self.laterals = nn.ModuleList(nn.Conv2d(c, self.inner, 1) for c in self.channels)
         self.fuses = nn.ModuleList(nn.Conv2d(self.inner, self.inner, 3, padding=1) for _ in self.channels)
         self.head = nn.Conv2d(self.inner, classes, 1)
@@ -164,28 +91,20 @@ class FreeNet(SceneModel):
     def _encode(
         self, level: int, maps: Mapping[str, Tensor], masks: Masks, statistics: Statistics
     ) -> dict[str, Tensor]:
-        valid = masks.at(2**level)
-        if level:
-            x = maps[f"down{level}"]
-        else:
-            x = F.relu(self.stem_norm(_keep(self.stem(_keep(maps["scene"], valid)), valid), valid, statistics))
-        for block in self.levels[level]:  # type: ignore[attr-defined]
-            x = block(x, valid, statistics)
-        if level == len(self.downs):
-            return {f"features{level}": x}
-        below = _keep(F.relu(self.downs[level](x)), masks.at(2 ** (level + 1)))
-        return {f"features{level}": x, f"down{level + 1}": below}
+        x = maps[f"down{level}" if level else "scene"]
+        features, below = encode_level(self, level, x, masks.at(2**level), masks.at(2 ** (level + 1)), statistics)
+        return {f"features{level}": features} | ({} if below is None else {f"down{level + 1}": below})
 
     def _decode(
         self, level: int, maps: Mapping[str, Tensor], masks: Masks, statistics: Statistics
     ) -> dict[str, Tensor]:
         del statistics  # the decoder has no norm and no attention
         valid = masks.at(2**level)
-        x = _keep(self.laterals[level](maps[f"features{level}"]), valid)
-        if level < len(self.downs):
+        x = keep(self.laterals[level](maps[f"features{level}"]), valid)
+        if level < len(self.channels) - 1:
             coarse = F.interpolate(maps[f"up{level + 1}"], scale_factor=2, mode="nearest")
-            x = _keep(x + coarse[..., : x.shape[2], : x.shape[3]], valid)
-        x = _keep(self.fuses[level](x), valid)
+            x = keep(x + coarse[..., : x.shape[2], : x.shape[3]], valid)
+        x = keep(self.fuses[level](x), valid)
         return {f"up{level}": x} if level else {"scores": self.head(x)}
 
 
@@ -194,12 +113,8 @@ class FreeNetHalf(FreeNet):
 
     Example:
         >>> sum(p.numel() for p in FreeNetHalf(bands=20, classes=16).parameters())
-        680000
+        670506
     """
 
     def __init__(self, *, bands: int, classes: int) -> None:
         super().__init__(bands=bands, classes=classes, width=0.5)
-
-
-def _keep(x: Tensor, valid: Tensor | None) -> Tensor:
-    return x if valid is None else x * valid.to(x.dtype)

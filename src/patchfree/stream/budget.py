@@ -110,8 +110,13 @@ def windows_at_once(
         kept: bytes of a scene that each process holds because its file cannot be read in windows.
 
     Raises:
-        ConfigError: the smallest windows take more.
+        ConfigError: the smallest windows take more, or the network maps a scene in one piece only.
     """
+    if not model.streams:
+        raise ConfigError(
+            f"The network {type(model).__name__} maps a scene in one piece only, and this one is too large for the memory. Give more "
+            "memory (--memory), or train with a network that maps in windows: ar-cdnet, siamese-freenet."
+        )
     size, share = LARGEST_WINDOW, memory // processes - kept
     while size >= SMALLEST_WINDOW:
         if _need(model, size, least) <= share:

@@ -28,9 +28,9 @@ from torch import Tensor
 from patchfree.device import choose_device
 from patchfree.io.source import BandChoice, SceneSource
 from patchfree.models import SceneModel, trained_model
-from patchfree.models._contract import FeatureMap, Masks, Stage
+from patchfree.models._contract import ANSWERS, FeatureMap, Masks, Stage
 from patchfree.models._statistics import Gathering, Part, Recorded, Recording, Statistics, Unknown, merge
-from patchfree.predict import Prediction, check_finite, probabilities
+from patchfree.predict import Prediction, check_finite, predicted_uncertainty, probabilities
 from patchfree.run import Run
 from patchfree.scene import Grid
 from patchfree.stream.journal import Journal
@@ -51,7 +51,8 @@ class Evaluation:
         folder: where feature maps and outputs are kept; shared by all who compute.
         size: rows and columns of a window's own pixels, a multiple of the network's stride.
         statistics: "scene" gathers the whole-scene statistics of this scene; "run" takes those of the training scene.
-        outputs: what to write: "map" (class values), "probabilities", "uncertainty" (entropy and margin), "scores".
+        outputs: what to write: "map" (class values), "probabilities", "uncertainty" (entropy, margin, and what the network
+            predicts of it), "scores" (with the network's uncertainty, as it gives it, behind them).
         device: where to compute.
     """
 
@@ -117,15 +118,20 @@ class Evaluation:
 
     def output(self, name: str) -> MapFile:
         """The file of an output."""
-        k = len(self.run.legend)
+        k, branch = len(self.run.legend), int(self.branch)
         wide = max(entry.value for entry in self.run.legend) > 255
         count, dtype = {
             "map": (1, "uint16" if wide else "uint8"),
             "probabilities": (k, "float32"),
-            "uncertainty": (2, "float32"),
-            "scores": (k, "float32"),
+            "uncertainty": (2 + branch, "float32"),
+            "scores": (k + branch, "float32"),
         }[name]
         return MapFile(self.folder / f"{name}.out", (*self.source.grid.shape, count), dtype)
+
+    @property
+    def branch(self) -> bool:
+        """Whether the network predicts an uncertainty."""
+        return any(made.name == "uncertainty" for made in self.stages[-1].gives)
 
     @cached_property
     def data(self) -> MapFile:
@@ -135,19 +141,20 @@ class Evaluation:
     def finish(
         self, scores: Float32[np.ndarray, "k h w"], valid: Bool[np.ndarray, "h w"]
     ) -> dict[str, Shaped[np.ndarray, "h w _"]]:
-        """From the scores of a window to its part of each output."""
-        run = self.run
+        """From the scores of a window, with the network's uncertainty behind them, to its part of each output."""
+        run, k = self.run, len(self.run.legend)
         chances = probabilities(
-            scores, valid, offsets=run.offsets, temperature=run.temperature, untrained=run.untrained
+            scores[:k], valid, offsets=run.offsets, temperature=run.temperature, untrained=run.untrained
         )
-        found = Prediction(chances, valid, run.legend, Grid(*valid.shape))
+        branch = predicted_uncertainty(scores[k], valid) if self.branch else None
+        found = Prediction(chances, valid, run.legend, Grid(*valid.shape), branch=branch)
         layers = {}
         if "map" in self.outputs:
             layers["map"] = found.values[..., None]
         if "probabilities" in self.outputs:
             layers["probabilities"] = np.where(valid, chances, np.float32(np.nan)).transpose(1, 2, 0)
         if "uncertainty" in self.outputs:
-            layers["uncertainty"] = np.stack([found.entropy, found.margin], -1)
+            layers["uncertainty"] = found.uncertainty.transpose(1, 2, 0)
         if "scores" in self.outputs:
             layers["scores"] = scores.transpose(1, 2, 0)
         return layers
@@ -182,7 +189,7 @@ def evaluate(
     job.data.create()
     done, passes = 0, _passes(job)
     for number, stage in enumerate(job.stages):
-        kept = [made for made in stage.gives if made.name != "scores" and not made.cheap]
+        kept = [made for made in stage.gives if made.name not in ANSWERS and not made.cheap]
         if not kept and stage is not job.stages[-1]:
             continue
         for made in kept:
@@ -242,7 +249,8 @@ class Work:
         stage = chain[-1]
         if not valid[inside(core, window)].any():
             if stage is job.stages[-1]:  # its outputs are not all 0: layers of numbers hold NaN where there is no data
-                self._finish(torch.zeros(1, len(job.run.legend), *valid.shape), valid, core, window)
+                answer = torch.zeros(1, len(job.run.legend) + job.branch, *valid.shape)
+                self._finish(answer, valid, core, window)
             return None
         device = next(job.model.parameters()).device
         maps = {
@@ -257,10 +265,11 @@ class Work:
                 maps |= part.run(maps, masks, statistics)
         except Unknown as wanted:
             return wanted.part
+        if stage is job.stages[-1]:
+            given = [maps[name].float() for name in ANSWERS if name in maps]
+            self._finish(torch.cat(given, 1), valid, core, window)
         for made in stage.gives:
-            if made.name == "scores":
-                self._finish(maps["scores"], valid, core, window)
-            elif not made.cheap:
+            if made.name not in ANSWERS and not made.cheap:
                 values = maps[made.name][0, :, *inside(core, window, stride=made.stride)]
                 job.file(made).write(at_stride(core, made.stride), values.permute(1, 2, 0).cpu().numpy())
         return None
@@ -309,4 +318,4 @@ def _finished_with(job: Evaluation, number: int) -> list[FeatureMap]:
     """Maps that no later stage reads."""
     later = {name for i in range(number + 1, len(job.stages)) for name in job.inputs(i)}
     made = [m for stage in job.stages[: number + 1] for m in stage.gives]
-    return [m for m in made if not m.cheap and m.name != "scores" and m.name not in later]
+    return [m for m in made if not m.cheap and m.name not in ANSWERS and m.name not in later]

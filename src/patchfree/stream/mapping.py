@@ -23,7 +23,7 @@ from patchfree.io.qgis import write_share_style
 from patchfree.io.source import BandChoice, SceneSource, nothing_to_map
 from patchfree.io.zarr_layers import is_zarr, write_zarr
 from patchfree.models import MODELS
-from patchfree.predict import Prediction
+from patchfree.predict import UNCERTAINTY, Prediction
 from patchfree.progress import Progress
 from patchfree.run import Run
 from patchfree.stream.budget import free_memory, whole_bytes, windows_at_once
@@ -192,7 +192,8 @@ def write_files(job: Evaluation, files: MapFiles) -> None:
             names = [entry.name for entry in legend]
             write_layers_windows(files.probabilities, layers("probabilities"), names, grid, tags=tags)
     if files.uncertainty:
-        write_layers_windows(files.uncertainty, layers("uncertainty"), ["entropy", "margin"], grid, tags=tags)
+        names = UNCERTAINTY[: 2 + job.branch]
+        write_layers_windows(files.uncertainty, layers("uncertainty"), names, grid, tags=tags)
         write_share_style(files.uncertainty)
     parts = ((window, values[0]) for window, values in layers("map"))
     write_class_map_windows(files.out, parts, legend, grid, tags=tags)

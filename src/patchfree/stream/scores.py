@@ -53,7 +53,7 @@ class Streamed:
         """The scores at the parts of the scene that lie on a canvas; 0 elsewhere."""
         found = np.zeros((len(self.job.run.legend), *shape), np.float32)
         for place, window in cut.places:
-            found[:, *place] = self.job.output("scores").read(window).transpose(2, 0, 1)
+            found[:, *place] = self.job.output("scores").read(window).transpose(2, 0, 1)[: len(found)]
         return found
 
     def write(self, run: Run, files: MapFiles) -> Int64[np.ndarray, " n"]:

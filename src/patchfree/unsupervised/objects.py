@@ -1,4 +1,4 @@
-"""Detected objects: connected pixels above a threshold, with their spectra, as a list and as a GeoPackage.
+"""Objects: connected pixels that a method found, with their spectra, as a list and as a GeoPackage.
 
 Dimension key: c bands, h rows, w columns.
 """
@@ -16,23 +16,22 @@ from jaxtyping import Bool, Float, Float64, Int
 from rasterio.features import shapes
 from scipy import ndimage
 
-from patchfree.anomalies._view import View, blocks
 from patchfree.errors import ConfigError
 from patchfree.files import replacing
 from patchfree.ground import pixel_hectares
 from patchfree.polygons import placed, vector_libraries
 from patchfree.scene import Grid
+from patchfree.unsupervised.view import View, blocks
 
-LAYER = "anomalies"
 NEIGHBOURS = np.ones((3, 3), int)  # pixels that share a corner belong together
 
 
 @dataclass(frozen=True, eq=False)
-class AnomalousObject:
-    """Connected pixels that are called anomalous.
+class FoundObject:
+    """Connected pixels that a method found.
 
     Attributes:
-        number: from 1, by falling peak score.
+        number: from 1, by falling peak score or by falling number of pixels.
         pixels: how many.
         area_ha: on the ground, or None where the size of a pixel is not known.
         peak: highest score.
@@ -53,25 +52,43 @@ class AnomalousObject:
 
 
 def find_objects(
-    scores: Float[np.ndarray, "h w"], above: float, view: View, grid: Grid
-) -> tuple[list[AnomalousObject], Int[np.ndarray, "h w"]]:
-    """The objects, highest peak first, and the number of the object that each pixel belongs to (0 for none)."""
-    index, count = ndimage.label(np.nan_to_num(scores, nan=-np.inf) > above, NEIGHBOURS)
+    scores: Float[np.ndarray, "h w"],
+    found: Bool[np.ndarray, "h w"],
+    view: View,
+    grid: Grid,
+    *,
+    largest: int | None = None,
+) -> tuple[list[FoundObject], Int[np.ndarray, "h w"]]:
+    """The objects in their order, and the number of the object that each pixel belongs to (0 for none).
+
+    Args:
+        scores: of the pixels, not NaN where one is found.
+        found: which pixels are found.
+        view: the scene.
+        grid: of the scene.
+        largest: only the objects with most pixels, at most so many, largest first; None for all, highest peak first.
+    """
+    index, count = ndimage.label(found, NEIGHBOURS)
     if not count:
         return [], index
     numbers = np.arange(1, count + 1)
     peaks = np.asarray(ndimage.maximum(scores, index, numbers))
-    order = np.argsort(-peaks, kind="stable")
+    if largest is None:
+        order = np.argsort(-peaks, kind="stable")
+    else:
+        sizes = np.bincount(index.ravel(), minlength=count + 1)[1:]
+        order = np.lexsort((-peaks, -sizes))[:largest]
+        numbers = numbers[: len(order)]
     renamed = np.zeros(count + 1, np.int32)
     renamed[order + 1] = numbers
     index = renamed[index]
-    pixels = np.bincount(index.ravel(), minlength=count + 1)[1:]
+    pixels = np.bincount(index.ravel(), minlength=len(numbers) + 1)[1:]
     means = np.asarray(ndimage.mean(scores, index, numbers))
     places = ndimage.maximum_position(scores, index, numbers)
     spectra = _mean_spectra(view, index, pixels)
     hectares = pixel_hectares(grid)
-    found = [
-        AnomalousObject(
+    objects = [
+        FoundObject(
             number=int(number),
             pixels=int(pixels[i]),
             area_ha=None if hectares is None else float(pixels[i] * hectares),
@@ -83,7 +100,7 @@ def find_objects(
         )
         for i, number in enumerate(numbers)
     ]
-    return found, index
+    return objects, index
 
 
 def _mean_spectra(
@@ -112,12 +129,27 @@ def check_name(path: Path) -> None:
         raise ConfigError(f"Got {path.name}; objects are written as a GeoPackage. Choose a name such as objects.gpkg.")
 
 
-def write_objects(path: str | Path, objects: list[AnomalousObject], index: Int[np.ndarray, "h w"], grid: Grid) -> Path:
-    """Write objects as a GeoPackage with the layer `anomalies`; an empty list gives an empty layer.
+def write_objects(
+    path: str | Path,
+    objects: list[FoundObject],
+    index: Int[np.ndarray, "h w"],
+    grid: Grid,
+    *,
+    layer: str,
+    spectra: dict[str, slice],
+) -> Path:
+    """Write objects as a GeoPackage; an empty list gives an empty layer.
 
-    Attributes: `object`, `pixels`, `area_ha` where the size of a pixel is known, `peak`, `mean_score`, `row`, `col`, and
-    `spectrum`, the mean spectrum as a JSON list. Scenes without position give coordinates in pixels, rows counted downwards
-    from 0 (-row).
+    Attributes: `object`, `pixels`, `area_ha` where the size of a pixel is known, `peak`, `mean_score`, `row`, `col`, and mean
+    spectra as JSON lists. Scenes without position give coordinates in pixels, rows counted downwards from 0 (-row).
+
+    Args:
+        path: the file.
+        objects: what `find_objects` found.
+        index: the object of each pixel.
+        grid: of the scene.
+        layer: name of the layer.
+        spectra: names of the attributes with spectra, and which bands each holds.
 
     Raises:
         ConfigError: the path is no GeoPackage.
@@ -140,8 +172,11 @@ def write_objects(path: str | Path, objects: list[AnomalousObject], index: Int[n
         "mean_score": np.array([entry.mean_score for entry in objects], np.float64),
         "row": np.array([entry.row for entry in objects], np.int32),
         "col": np.array([entry.col for entry in objects], np.int32),
-        "spectrum": np.array([json.dumps([float(f"{v:.6g}") for v in entry.spectrum]) for entry in objects], object),
     }
+    for name, part in spectra.items():
+        columns[name] = np.array(
+            [json.dumps([float(f"{v:.6g}") for v in entry.spectrum[part]]) for entry in objects], object
+        )
     if pixel_hectares(grid) is not None:
         columns["area_ha"] = np.array([entry.area_ha for entry in objects], np.float64)
     with replacing(path) as new, warnings.catch_warnings():
@@ -152,7 +187,7 @@ def write_objects(path: str | Path, objects: list[AnomalousObject], index: Int[n
                 shapely.to_wkb(geometries),
                 list(columns.values()),
                 list(columns),
-                layer=LAYER,
+                layer=layer,
                 driver="GPKG",
                 geometry_type="MultiPolygon",
                 crs=grid.crs,

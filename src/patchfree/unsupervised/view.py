@@ -19,10 +19,10 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from threadpoolctl import threadpool_limits
 
-from patchfree.anomalies._moments import Moments
 from patchfree.errors import SceneError
 from patchfree.io.source import BandChoice, SceneSource
 from patchfree.scene import Scene
+from patchfree.unsupervised.moments import Moments
 from patchfree.windows import Window, cover
 
 WINDOW = 256  # rows and columns of the windows that statistics are gathered over
@@ -97,14 +97,19 @@ class View(ABC):
         Raises:
             SceneError: no pixel, or only one, holds data.
         """
-        found = Moments(0, np.zeros(self.bands), np.zeros((self.bands, self.bands)))
-        for part in in_threads(Moments.of, self.blocks()):
-            found = found.merged(part)
+        found = self.gathered(Moments.of)
         if found.count < 2:
             raise SceneError(
-                f"Got a scene with {found.count} pixels that hold data; an anomaly differs from others, so at least 2 are needed. "
+                f"Got a scene with {found.count} pixels that hold data; what is unusual differs from others, so at least 2 are needed. "
                 "Check nodata and masks with `patchfree info`."
             )
+        return found
+
+    def gathered(self, of: Callable[[Float64[np.ndarray, "c n"]], Moments]) -> Moments:
+        """Moments of all pixels with data, from those of each block: one pass over the scene."""
+        found = Moments(0, np.zeros(self.bands), np.zeros((self.bands, self.bands)))
+        for part in in_threads(of, self.blocks()):
+            found = found.merged(part)
         return found
 
     @cached_property
@@ -115,7 +120,7 @@ class View(ABC):
 
     def sample(self, most: int, seed: int) -> Float64[np.ndarray, "c n"]:
         """All pixels with data if there are at most so many, else a random sample of them; one more pass."""
-        total = self.moments.count
+        total = int(self.moments.count)
         if total <= most:
             return np.concatenate(list(self.blocks()), axis=1)
         chosen = np.sort(np.random.default_rng(seed).choice(total, most, replace=False))

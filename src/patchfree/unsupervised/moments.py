@@ -23,26 +23,29 @@ class Moments:
     """Number, mean and scatter of some pixels.
 
     Attributes:
-        count: pixels.
+        count: pixels, or the sum of their weights.
         mean: of each band.
         scatter: sum of the outer products of the differences from the mean.
     """
 
-    count: int
+    count: int | float
     mean: Float64[np.ndarray, " c"]
     scatter: Float64[np.ndarray, "c c"]
 
     @classmethod
-    def of(cls, spectra: Float64[np.ndarray, "c n"]) -> Moments:
-        """Those of a block of pixels."""
+    def of(cls, spectra: Float64[np.ndarray, "c n"], weights: Float64[np.ndarray, " n"] | None = None) -> Moments:
+        """Those of a block of pixels, each of which counts as its weight says (1 if there are none)."""
         c, n = spectra.shape
-        if n == 0:
+        count = n if weights is None else float(weights.sum())
+        if count == 0:
             return cls(0, np.zeros(c), np.zeros((c, c)))
-        mean = spectra.mean(1)
+        mean = spectra.mean(1) if weights is None else spectra @ weights / count
         centred = spectra - mean[:, None]
+        if weights is not None:
+            centred *= np.sqrt(weights)
         # The block lies band by band; its transpose is what BLAS calls a matrix by columns, so nothing is copied.
         half = np.asarray(dsyrk(1.0, centred.T, trans=1, lower=1))
-        return cls(n, mean, np.tril(half) + np.tril(half, -1).T)
+        return cls(count, mean, np.tril(half) + np.tril(half, -1).T)
 
     def merged(self, other: Moments) -> Moments:
         """Those of both sets of pixels together (Chan, Golub, LeVeque 1979)."""
@@ -57,8 +60,8 @@ class Moments:
 
     @cached_property
     def covariance(self) -> Float64[np.ndarray, "c c"]:
-        """Divided by the number of pixels."""
-        return self.scatter / max(1, self.count)
+        """Divided by the number of pixels, or the sum of their weights."""
+        return self.scatter / (self.count or 1)
 
 
 @dataclass(frozen=True, eq=False)

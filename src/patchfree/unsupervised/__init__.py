@@ -1,0 +1,1 @@
+"""What tasks without labels share: statistics of a scene, scores window by window, objects and pictures of them."""
