@@ -16,8 +16,9 @@ install: .venv/ready
 demo: install
 	$(BIN)/patchfree demo --out $(OUT) $(ARGS)
 
+# Two at a time, each file in one process: most tests compute little, and wait.
 test: install
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: install
 	$(BIN)/pytest -m slow $(ARGS)

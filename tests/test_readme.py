@@ -103,7 +103,14 @@ def test_every_product_is_described_trained_on_and_mapped_as_its_page_says(page,
 
 
 def test_every_option_that_is_spoken_of_exists():
-    options = {"--memory-limit", "--nproc-per-node", "--sides", "--folder"}  # of dask, torchrun and the benchmarks
+    options = {
+        "--memory-limit",
+        "--nproc-per-node",
+        "--sides",
+        "--folder",
+        "--noise",
+        "--reduce",
+    }  # of dask, torchrun and the benchmarks
     for command in typer.main.get_command(app).commands.values():
         options |= {name for parameter in command.params for name in parameter.opts}
     options |= {"--debug", "--version", "--help"}

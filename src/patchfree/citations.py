@@ -179,6 +179,9 @@ def cite_report(folder: Path) -> str | None:
     if path is None:
         return None
     try:
-        return "\n".join(json.loads(path.read_text(encoding="utf-8"))["references"])
+        listed = json.loads(path.read_text(encoding="utf-8"))
+        if "recipe" in listed:
+            return None  # what a run of a network measured, whose model.json has gone
+        return "\n".join(listed["references"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} does not list its references ({error}); make the report again.") from error

@@ -106,7 +106,7 @@ def test_unknown_names_are_refused_with_those_there_are():
     scene, _ = planted()
     with pytest.raises(ConfigError, match="'rxx'; there are autoencoder, cr, ensemble"):
         find_anomalies(scene, method="rxx")
-    with pytest.raises(ConfigError, match="'dm'; there are bsdm, bsdm-auto"):
+    with pytest.raises(ConfigError, match="'dm'; there are bsdm, bsdm-alpha, bsdm-auto"):
         find_anomalies(scene, suppress="dm")
 
 

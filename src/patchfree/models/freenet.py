@@ -42,6 +42,7 @@ class FreeNet(SceneModel):
         blocks: blocks in each of the four levels.
 
     Example:
+        >>> import torch
         >>> sum(p.numel() for p in FreeNet(bands=103, classes=9).parameters())
         2712755
         >>> FreeNet(bands=4, classes=3, width=0.5)(torch.zeros(1, 4, 9, 13)).shape

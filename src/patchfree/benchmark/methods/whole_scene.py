@@ -31,7 +31,7 @@ def recipe_method(recipe: Recipe, *, cost: int) -> Method:
         title,
         lambda training: fit(recipe, training),
         {"recipe": dataclasses.asdict(recipe)},
-        REFERENCES[recipe.model],
+        REFERENCES[MODELS[recipe.model].references[0]],
         cost,
     )
 
