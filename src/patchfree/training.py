@@ -124,6 +124,12 @@ def train(
             f"{scene.name} has one usable band; telling classes apart by their spectrum needs at least 2. "
             "Give a multispectral or hyperspectral scene."
         )
+    if MODELS[recipe.model].dates == 2 and (len(scene.bands) % 2 or recipe.components):
+        raise ConfigError(
+            f"Got the network {recipe.model}, which compares two dates band by band, for {len(scene.bands)} bands"
+            + (" and components of them, which would mix the dates" if recipe.components else "")
+            + ". Give both dates as one scene (`patchfree.change.pair.pair_up(before, after).stacked()`), with a recipe without components."
+        )
     if labels.index.shape != scene.grid.shape:
         raise LabelError(
             f"The labels have {labels.index.shape} pixels, the scene has {scene.grid.shape}; they must agree."

@@ -12,6 +12,7 @@ from sklearn.metrics import f1_score
 
 from conftest import synthetic
 from dated import pair_with_blobs, some_labels
+from patchfree import train
 from patchfree.change.recipes import CHANGE_RECIPES, change_recipe
 from patchfree.change.supervised import chance_of_change, train_change
 from patchfree.change.uncertainty import dropout_spread, error_auroc, spread_of
@@ -157,3 +158,16 @@ def test_settings_that_a_network_cannot_follow_are_refused():
         train_change(pair, some_labels(changed), recipe=recipe, controls=(), device="cpu")
     with pytest.raises(ConfigError, match="sampling='all'"):
         change_recipe("unet", batch=2)
+
+
+@pytest.mark.parametrize(
+    ("bands", "recipe", "message"),
+    [
+        (11, change_recipe(), "compares two dates band by band, for 11 bands"),
+        (12, change_recipe(components=5), "components of them, which would mix the dates"),
+    ],
+)
+def test_the_main_verb_refuses_what_is_no_pair(bands, recipe, message):
+    scene, labels = synthetic(bands=bands)
+    with pytest.raises(ConfigError, match=message):
+        train(scene, labels, recipe=recipe, controls=(), device="cpu")
