@@ -1,7 +1,9 @@
 """`patchfree map --memory`: the same map in one piece, in windows and on several processes, within the memory."""
 
+import contextlib
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -171,11 +173,15 @@ def test_processes_on_this_machine_give_the_bytes_of_one(large, tmp_path):
     assert not unfinished(tmp_path).exists()
 
 
-def test_processes_leave_the_environment_as_it_was():
+def test_processes_leave_the_environment_as_it_was_and_need_no_port_that_another_job_has():
     dask = pytest.importorskip("dask")
     pytest.importorskip("distributed")
     before = dict(os.environ)
-    with runners.dask_client(None, 1) as client:
+    with socket.socket() as other, contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # somebody has it already: as good
+            other.bind(("", 8787))
+            other.listen()
+        client = held.enter_context(runners.dask_client(None, 1))
         assert client.run(os.getenv, "OMP_NUM_THREADS").popitem()[1] == "1"
         assert dict(os.environ) == before
     assert dask.config.get("scheduler", None) is None

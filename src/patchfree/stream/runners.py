@@ -196,7 +196,13 @@ def dask_client(scheduler: str | None, workers: int = 0) -> Iterator[Any]:
     import dask
 
     environment = dict(os.environ)
-    settings: dict[str, Any] = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+    # The scheduler serves its state over HTTP even without a dashboard; at its usual port only one job a machine could.
+    settings: dict[str, Any] = {
+        "n_workers": workers,
+        "threads_per_worker": 1,
+        "dashboard_address": "127.0.0.1:0",
+        "scheduler_kwargs": {"dashboard": False},
+    }
     try:
         with dask.config.set({"distributed.comm.timeouts.connect": START_TIMEOUT}):
             cluster = distributed.LocalCluster(memory_limit=0, **settings)  # type: ignore[no-untyped-call]
