@@ -100,6 +100,14 @@ def scene(scene_and_labels: tuple[Scene, Labels]) -> Scene:
 
 
 @pytest.fixture
+def holed(scene: Scene) -> Scene:
+    """The synthetic scene with a hole of nodata, in other units."""
+    missing = np.zeros(scene.values.shape, bool)
+    missing[4, 10:15, 20:30] = True
+    return make_scene(scene.values * 3 + 7, missing=missing, bands=scene.bands, grid=scene.grid, name="holed")
+
+
+@pytest.fixture
 def labels(scene_and_labels: tuple[Scene, Labels]) -> Labels:
     """Its labels."""
     return scene_and_labels[1]

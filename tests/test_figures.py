@@ -12,7 +12,7 @@ from PIL import Image
 
 from conftest import synthetic
 from patchfree import figures
-from patchfree.labels import PALETTE, make_labels
+from patchfree.labels import PALETTE, LandCover, make_labels
 from patchfree.scene import Bands
 
 WHITE = [255, 255, 255]
@@ -158,6 +158,13 @@ class TestCharts:
         counts = {"counts": [[40, 2, 0], [0, 31, 0], [0, 7, 0]]}
         words = self.words(figures.confusion_chart(counts, labels.legend))
         assert {"40", "2", "31", "7", "land 1 1", "mapped class", "reference class"} <= words
+
+    def test_no_label_of_the_confusion_chart_is_cut_off(self):
+        legend = [LandCover(value, f"a rather long name {value}", (value, 0, 0)) for value in range(1, 17)]
+        chart = figures.confusion_chart({"counts": np.full((16, 16), 1234)}, legend)
+        texts = ET.fromstring(figures.svg(chart)).iter("{http://www.w3.org/2000/svg}text")
+        baseline = next(float(text.attrib["x"]) for text in texts if text.text == "reference class")
+        assert baseline > 9  # upright letters of 9 px stand to the left of it
 
     def test_the_training_chart_shows_the_loss_and_the_measured_accuracies(self):
         refit = [entry | {"phase": "refit"} for entry in self.LOG]

@@ -15,20 +15,12 @@ from patchfree.errors import SceneError
 from patchfree.labels import LandCover
 from patchfree.models.freenet import FreeNet
 from patchfree.predict import Prediction, predict_scores, probabilities
-from patchfree.scene import Grid, make_scene
+from patchfree.scene import Grid
 from patchfree.standardise import Standardisation
 
 LEGEND = (LandCover(1, "water", (0, 0, 200)), LandCover(10, "wood", (0, 150, 0)), LandCover(14, "sand", (240, 220, 90)))
 CPU = torch.device("cpu")
 ZERO = (0.0, 0.0, 0.0)
-
-
-@pytest.fixture
-def holed(scene):
-    """The scene with a hole of nodata."""
-    missing = np.zeros(scene.values.shape, bool)
-    missing[4, 10:15, 20:30] = True
-    return make_scene(scene.values * 3 + 7, missing=missing, bands=scene.bands, grid=scene.grid, name="holed")
 
 
 class TestProbabilities:

@@ -118,6 +118,15 @@ def test_headline_numbers_are_those_of_the_metrics(measured, tmp_path):
     assert f"Measured on {test['pixels']:,} test pixels" in text
 
 
+@pytest.mark.parametrize(("components", "said"), [(3, True), (0, False), (12, False)])
+def test_components_are_named_where_the_network_saw_them(measured, tmp_path, components, said):
+    shown = evidence(measured)
+    assert shown.metrics["scene"]["bands"] == 12
+    shown.metrics["recipe"]["components"] = components
+    words = f"on the {components} noise-adjusted components of largest ratio of signal to noise"
+    assert (words in Page(report(tmp_path, shown)).text) is said
+
+
 def test_random_split_carries_the_badge_and_blocks_do_not(measured, tmp_path):
     assert "random split: optimistic" in report(tmp_path, evidence(measured))
     blocks = report(tmp_path, evidence(measured, split=block_split))

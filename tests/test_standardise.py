@@ -21,14 +21,6 @@ from patchfree.standardise import RIDGE, Standardisation, _covariances, noise_ad
 from windowed import LEGEND, saved, streamed, untrained, values_of
 
 
-@pytest.fixture
-def holed(scene):
-    """The scene with a hole of nodata."""
-    missing = np.zeros(scene.values.shape, bool)
-    missing[4, 10:15, 20:30] = True
-    return make_scene(scene.values * 3 + 7, missing=missing, bands=scene.bands, grid=scene.grid, name="holed")
-
-
 class TestStandardisation:
     def test_bands_have_mean_0_and_deviation_1_over_the_pixels_with_data(self, holed):
         values = Standardisation.of(holed).apply(holed)[:, holed.valid]

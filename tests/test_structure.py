@@ -42,7 +42,7 @@ ORDER = [
     "show options arguments",
     "inputs",
     "change_jobs",
-    "cli_anomalies cli_benchmark cli_change cli_change_train",
+    "cli_anomalies cli_benchmark cli_change cli_change_train cli_train",
     "cli",
     "__init__ __main__",
 ]
@@ -56,6 +56,7 @@ EAGER = [
     "cli_benchmark",
     "cli_change",
     "cli_change_train",
+    "cli_train",
     "show",
     "options",
     "arguments",
@@ -69,6 +70,7 @@ LIGHT = {
     "cli_benchmark",
     "cli_change",
     "cli_change_train",
+    "cli_train",
     "__version__",
 }
 

@@ -32,7 +32,7 @@ from patchfree.models import MODELS
 from patchfree.progress import Progress
 from patchfree.recipes import Recipe
 from patchfree.run import Run, load_run
-from patchfree.scene import DATES, Grid
+from patchfree.scene import DATES, Grid, Scene
 from patchfree.series import join_labels, join_scenes
 from patchfree.split import Split, given_split, split_scenes
 from patchfree.stream.budget import installed_memory
@@ -59,10 +59,23 @@ class Training:
     overwrite: bool = False
     command: str | None = None
 
-    @property
-    def outputs(self) -> Outputs:
-        """What to write."""
-        return Outputs(overwrite=self.overwrite, command=self.command)
+    def run(self, scene: Scene, labels: Labels, split: Split | None, out: Path, tell: Tell) -> Run:
+        """Train on a pair, or on several on one canvas, and write the run."""
+        return train_change(
+            scene,
+            labels,
+            split=split,
+            recipe=self.recipe,
+            seed=self.seed,
+            controls=self.controls,
+            refit=self.refit,
+            error_rate=self.error_rate,
+            memory=self.memory,
+            out=out,
+            outputs=Outputs(overwrite=self.overwrite, command=self.command),
+            device=self.device,
+            progress=tell,
+        )
 
 
 @dataclass(frozen=True)
@@ -155,21 +168,7 @@ def train_given(dates: Dates, files: LabelFiles, *, ways: Ways, out: Path, train
                 "--memory."
             )
         reference, split = _tested_on(labels.within(opened.valid), truth.within(opened.valid), training.seed)
-    return train_change(
-        opened,
-        reference,
-        split=split,
-        recipe=training.recipe,
-        seed=training.seed,
-        controls=training.controls,
-        refit=training.refit,
-        error_rate=training.error_rate,
-        memory=training.memory,
-        out=out,
-        outputs=training.outputs,
-        device=training.device,
-        progress=tell,
-    )
+    return training.run(opened, reference, split, out, tell)
 
 
 def _refuse_others(out: Path, labels: Labels) -> None:
@@ -217,22 +216,7 @@ def train_listed(table: Path, *, keep_going: bool, out: Path, training: Training
     split = None
     if pairs[0].use is not None:
         labels, split = split_scenes(series, labels, [pair.use for pair in pairs], training.seed)
-    run = train_change(
-        series,
-        labels,
-        split=split,
-        recipe=training.recipe,
-        seed=training.seed,
-        controls=training.controls,
-        refit=training.refit,
-        error_rate=training.error_rate,
-        memory=training.memory,
-        out=out,
-        outputs=training.outputs,
-        device=training.device,
-        progress=tell,
-    )
-    return run, left_out
+    return training.run(series, labels, split, out, tell), left_out
 
 
 def map_given(

@@ -12,14 +12,12 @@ from patchfree.models import MODELS
 if TYPE_CHECKING:
     from patchfree.run import Run
 
-FREENET = (
-    "Z. Zheng, Y. Zhong, A. Ma, L. Zhang (2020). FPGA: Fast Patch-Free Global Learning Framework for Fully End-to-End "
-    "Hyperspectral Image Classification. IEEE Transactions on Geoscience and Remote Sensing 58(8), 5612-5626. "
-    "doi:10.1109/TGRS.2020.2967821"
-)
-
 METHODS: dict[str, str] = {
-    "freenet": FREENET,
+    "freenet": (
+        "Z. Zheng, Y. Zhong, A. Ma, L. Zhang (2020). FPGA: Fast Patch-Free Global Learning Framework for Fully End-to-End "
+        "Hyperspectral Image Classification. IEEE Transactions on Geoscience and Remote Sensing 58(8), 5612-5626. "
+        "doi:10.1109/TGRS.2020.2967821"
+    ),
     "noise-adjusted": (
         "A. A. Green, M. Berman, P. Switzer, M. D. Craig (1988). A transformation for ordering multispectral data in terms of image "
         "quality with implications for noise removal. IEEE TGRS 26(1), 65-74. doi:10.1109/36.3001"
@@ -138,7 +136,7 @@ def methods_of(metrics: dict[str, Any]) -> list[str]:
     """Keys of METHODS of the methods behind a run, from its `metrics.json`."""
     recipe = metrics["recipe"]
     used = [*MODELS[recipe["model"]].references]
-    used += ["noise-adjusted"] if recipe.get("components") else []
+    used += ["noise-adjusted"] if sees_components(metrics) else []
     used += ["adamw"] if recipe["optimiser"] == "adamw" else []
     used += ["one-cycle"] if recipe["schedule"] == "one-cycle" else []
     used += ["label-smoothing"] if recipe["label_smoothing"] else []
@@ -149,6 +147,11 @@ def methods_of(metrics: dict[str, Any]) -> list[str]:
     used += ["conformal", "class-conditional"] if "change" in metrics else []
     used += ["indian-pines"] if metrics["scene"]["name"] == "Indian Pines" else []
     return used
+
+
+def sees_components(metrics: dict[str, Any]) -> bool:
+    """Whether the network of a run was given noise-adjusted components, which stand for more bands than there are of them."""
+    return 0 < metrics["recipe"].get("components", 0) < metrics["scene"]["bands"]
 
 
 def cite(run: Run) -> str:

@@ -90,7 +90,8 @@ def png(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Any]:
+def chart_axes(width: float, height: float) -> tuple[Figure, Any]:
+    """An empty chart of this size in inches, and its axes."""
     figure = Figure((width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -137,7 +138,7 @@ def confusion_chart(confusion: dict[str, Any], legend: Sequence[LandCover]) -> F
     k = len(counts)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = min(11.0, max(4.5, 0.42 * k + 2.2))
-    figure, axes = _figure(size, size * 0.88)
+    figure, axes = chart_axes(size, size * 0.88)
     axes.imshow(share, cmap="cividis", vmin=0, vmax=1)
     if k <= 24:
         font = 8 if k <= 10 else 6
@@ -158,12 +159,13 @@ def confusion_chart(confusion: dict[str, Any], legend: Sequence[LandCover]) -> F
     axes.set_xlabel("mapped class", fontsize=9)
     axes.set_ylabel("reference class", fontsize=9)
     axes.spines[:].set_visible(False)
+    figure.draw_without_rendering()  # makes room for the labels, then cells square: room is right from the second pass on
     return figure
 
 
 def training_chart(log: Sequence[dict[str, Any]]) -> Figure:
     """Loss and validation accuracy against the step."""
-    figure, axes = _figure(6.4, 2.9)
+    figure, axes = chart_axes(6.4, 2.9)
     records = [entry for entry in log if entry["phase"] == "estimate"]
     axes.plot([e["number"] for e in records], [e["loss"] for e in records], color="#0072b2", lw=1.2)
     axes.set_xlabel("step", fontsize=9)
@@ -189,7 +191,7 @@ def training_chart(log: Sequence[dict[str, Any]]) -> Figure:
 
 def reliability_chart(bins: Sequence[dict[str, float]]) -> Figure:
     """Accuracy against confidence at the test pixels, after temperature scaling."""
-    figure, axes = _figure(3.4, 2.9)
+    figure, axes = chart_axes(3.4, 2.9)
     axes.plot([0, 1], [0, 1], color="#999", lw=1, ls=":")
     sizes = np.sqrt([b["pixels"] for b in bins])
     axes.scatter(

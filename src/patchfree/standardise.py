@@ -28,7 +28,7 @@ from patchfree.scene import Scene
 
 RIDGE = 1e-6
 """Share of the mean variance of a band that is added to the noise of each."""
-ROWS_AT_ONCE = 2**22  # numbers that are turned to double precision at a time
+NUMBERS_AT_ONCE = 2**22  # that are turned to double precision at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,5 +144,5 @@ def _covariances(scene: Scene, plain: Standardisation) -> tuple[Float64[np.ndarr
 def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
     """Slices of rows that hold not too many numbers at a time."""
     bands, h, w = shape
-    step = max(1, ROWS_AT_ONCE // max(1, bands * w))
+    step = max(1, NUMBERS_AT_ONCE // max(1, bands * w))
     return (slice(top, top + step) for top in range(0, h, step))

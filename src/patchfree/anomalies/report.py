@@ -23,7 +23,7 @@ from patchfree.anomalies.scoring import Anomalies
 from patchfree.files import write_bytes, write_json
 from patchfree.report import data_uri, page
 from patchfree.unsupervised.objects import FoundObject
-from patchfree.unsupervised.pictures import chart_axes, coarse, marked, thinned
+from patchfree.unsupervised.pictures import coarse, marked, thinned
 
 LISTED, DRAWN = 25, 8  # objects in the table, and with their spectra
 FOUND, TRUE = (213, 94, 0), (0, 114, 178)
@@ -149,7 +149,7 @@ def _histogram(finding: Finding) -> Figure:
     """Pixels by score, and the threshold."""
     scores = finding.anomalies.scores
     held = scores[np.isfinite(scores)]
-    figure, axes = chart_axes(5.6, 2.9)
+    figure, axes = figures.chart_axes(5.6, 2.9)
     axes.hist(held, bins=120, color="#0072b2", log=True)
     axes.axvline(finding.above, color="#d55e00", lw=1.4)
     axes.text(
@@ -194,7 +194,7 @@ def _spectra(finding: Finding) -> Figure:
 def _roc(scores: Float[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> Figure:
     """Share found against share of false alarms, on a logarithmic axis."""
     alarms, detected = roc(scores, truth)
-    figure, axes = chart_axes(4.2, 2.9)
+    figure, axes = figures.chart_axes(4.2, 2.9)
     least = 1 / max(1, int((np.isfinite(scores) & ~truth).sum()))
     axes.plot(np.maximum(alarms, least), detected, color="#0072b2", lw=1.4, drawstyle="steps-post")
     axes.set_xscale("log")

@@ -26,7 +26,7 @@ from patchfree.progress import Progress
 from patchfree.scene import Bands, Grid, Scene
 from patchfree.stream.budget import free_memory
 from patchfree.unsupervised.objects import FoundObject, find_objects
-from patchfree.unsupervised.scores import Context, score_windows, view_of, window_size
+from patchfree.unsupervised.scores import Context, name_of, named, score_windows, view_of, window_size
 from patchfree.unsupervised.view import SceneView, TransformedView, View
 
 
@@ -135,7 +135,7 @@ def find_anomalies(
     for member in detector.members:
         references += member.references
     settings: dict[str, Any] = {
-        "method": _name_of(method),
+        "method": name_of(method, DETECTORS),
         "suppress": suppress if isinstance(suppress, str) else how.title if how else "none",
         "seed": seed,
     }
@@ -156,7 +156,15 @@ def find_anomalies(
         seen, score, halo=detector.halo, memory=budget - kept, tell=lambda done, of: tell(Progress("score", done, of))
     )
     return Anomalies(
-        scores, name, grid, bands, _name_of(method), settings | {"windows": windows}, tuple(notes), view, references
+        scores,
+        name,
+        grid,
+        bands,
+        name_of(method, DETECTORS),
+        settings | {"windows": windows},
+        tuple(notes),
+        view,
+        references,
     )
 
 
@@ -166,11 +174,7 @@ def detector_named(method: str | Detector) -> Detector:
     Raises:
         ConfigError: there is none of this name.
     """
-    if isinstance(method, Detector):
-        return method
-    if method not in DETECTORS:
-        raise ConfigError(f"Got the method {method!r}; there are {', '.join(sorted(DETECTORS))}.")
-    return DETECTORS[method]()
+    return named(method, DETECTORS)
 
 
 def suppression_named(suppress: str | Suppression) -> Suppression | None:
@@ -184,9 +188,3 @@ def suppression_named(suppress: str | Suppression) -> Suppression | None:
     if suppress not in SUPPRESSIONS:
         raise ConfigError(f"Got the suppression {suppress!r}; there are {', '.join(sorted(SUPPRESSIONS))}.")
     return SUPPRESSIONS[suppress]
-
-
-def _name_of(method: str | Detector) -> str:
-    if isinstance(method, str):
-        return method
-    return next((name for name, kind in DETECTORS.items() if kind is type(method)), type(method).__name__)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import numpy as np
 
 from patchfree import figures
 from patchfree.benchmark.cell import Cell, Tell, picture_name
-from patchfree.benchmark.machine import AddedMemory, product_rates, wait
-from patchfree.benchmark.method import Fitted, Training, check_fitted, check_scores
+from patchfree.benchmark.machine import product_rates
+from patchfree.benchmark.method import Fitted, Training, carry_out, check_scores
 from patchfree.benchmark.methods import find_method
+from patchfree.benchmark.pictures import write_scene
 from patchfree.benchmark.protocols import split
 from patchfree.benchmark.scenes import Loaded, load
 from patchfree.confusion import accuracies, confusion_counts
 from patchfree.device import choose_device
-from patchfree.files import write_bytes, write_json
+from patchfree.files import write_bytes
 from patchfree.models import MODELS
-from patchfree.progress import Progress
 from patchfree.split import Split, leak_audit
 from patchfree.standardise import Standardisation
 
@@ -34,24 +33,15 @@ def classify(cell: Cell, tell: Tell) -> dict[str, Any]:
     chosen = split(cell.protocol, loaded, cell.seed)
     training = _training(cell, loaded, chosen, tell)
     facts = _facts(loaded, chosen)
-    with AddedMemory(device) as memory:
-        wait(device)
-        began = time.perf_counter()
-        fitted = check_fitted(method.fit(training), cell.name)
-        wait(device)
-        trained = time.perf_counter()
-        tell(Progress("map", 0, 1))
-        scores = fitted.score()
-        wait(device)
-        mapped_at = time.perf_counter()
+    done = carry_out(method, training, cell.name)
+    fitted = done.fitted
     legend = loaded.labels.legend
-    mapped = check_scores(scores, cell.name, classes=len(legend), valid=loaded.scene.valid)
+    mapped = check_scores(done.scores, cell.name, classes=len(legend), valid=loaded.scene.valid)
     if cell.pictures is not None:
         _pictures(cell, loaded, mapped)
     found = _accuracy(loaded, chosen, mapped)
     rates = product_rates(device) if fitted.train_flop is not None else {}
-    times = {"train_seconds": trained - began, "predict_seconds": mapped_at - trained}
-    return found | times | _work_done(fitted, rates, times) | {"added_memory_bytes": memory.bytes} | facts
+    return found | done.costs | _work_done(fitted, rates, done.costs) | facts
 
 
 def _training(cell: Cell, loaded: Loaded, chosen: Split, tell: Tell) -> Training:
@@ -119,22 +109,15 @@ def _facts(loaded: Loaded, chosen: Split) -> dict[str, Any]:
 def _pictures(cell: Cell, loaded: Loaded, mapped: np.ndarray) -> None:
     """The map, and once for each scene its false colours, labels and legend, for the page."""
     assert cell.pictures is not None
-    legend, scene = loaded.labels.legend, loaded.scene
+    legend, index = loaded.labels.legend, loaded.labels.index
     shown = figures.class_picture(mapped, legend, (255, 255, 255))
     write_bytes(cell.pictures / f"{picture_name(cell)}.png", figures.png(shown))
-    if not (cell.pictures / f"{cell.scene.name}.json").is_file():
-        colours, text = figures.false_colour(scene)
-        write_bytes(cell.pictures / f"{cell.scene.name}-scene.png", figures.png(colours))
-        reference = figures.class_picture(loaded.labels.index, legend, (238, 238, 238))
-        write_bytes(cell.pictures / f"{cell.scene.name}-labels.png", figures.png(reference))
-        entries = [{"title": entry.title, "colour": list(entry.colour)} for entry in legend]
-        facts = {"rows": scene.grid.height, "columns": scene.grid.width, "bands": len(scene.bands), "colours": text}
-        write_json(
-            cell.pictures / f"{cell.scene.name}.json",
-            facts
-            | {
-                "legend": entries,
-                "labels": "Labels",
-                "labels_text": f"{int((loaded.labels.index > 0).sum()):,} pixels, trained and tested",
-            },
-        )
+    write_scene(
+        cell.pictures,
+        cell.scene.name,
+        loaded.scene,
+        figures.class_picture(index, legend, (238, 238, 238)),
+        title="Labels",
+        text=f"{int((index > 0).sum()):,} pixels, trained and tested",
+        legend=[{"title": entry.title, "colour": list(entry.colour)} for entry in legend],
+    )

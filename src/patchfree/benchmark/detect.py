@@ -8,7 +8,6 @@ Dimension key: h rows, w columns.
 from __future__ import annotations
 
 import dataclasses
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,12 @@ from patchfree.anomalies.measures import measure
 from patchfree.anomalies.report import score_picture
 from patchfree.anomalies.scoring import detector_named, suppression_named
 from patchfree.benchmark.cell import Cell, Tell, picture_name
-from patchfree.benchmark.machine import AddedMemory, wait
-from patchfree.benchmark.method import Fitted, Method, Training, check_fitted, own_method
+from patchfree.benchmark.method import Fitted, Method, Training, as_array, carry_out, check_finite, own_method
+from patchfree.benchmark.pictures import write_scene
 from patchfree.benchmark.scenes import load_anomalies
 from patchfree.device import choose_device
 from patchfree.errors import ConfigError
-from patchfree.files import write_bytes, write_json
+from patchfree.files import write_bytes
 from patchfree.progress import Progress
 from patchfree.scene import Scene
 from patchfree.standardise import Standardisation
@@ -126,27 +125,13 @@ def detect(cell: Cell, tell: Tell) -> dict[str, Any]:
     method = find_detection(cell.method)
     scene, truth = load_anomalies(cell.scene, cell.data)
     training = _training(cell, scene, device, tell)
-    with AddedMemory(device) as memory:
-        began = time.perf_counter()
-        fitted = check_fitted(method.fit(training), cell.name)
-        wait(device)
-        learnt = time.perf_counter()
-        tell(Progress("map", 0, 1))
-        scores = fitted.score()
-        wait(device)
-        scored = time.perf_counter()
-    checked = check_anomaly_scores(scores, cell.name, scene.valid)
+    done = carry_out(method, training, cell.name)
+    checked = check_anomaly_scores(done.scores, cell.name, scene.valid)
     if cell.pictures is not None:
         _pictures(cell, scene, truth, checked)
     found = measure(checked, truth, draws=0)
-    return {name: found[name]["value"] for name in MEASURES} | {
-        "train_seconds": learnt - began,
-        "predict_seconds": scored - learnt,
-        "added_memory_bytes": memory.bytes,
-        "pixels": found["pixels"],
-        "anomalous_pixels": found["anomalous"],
-        "anomalies": found["objects"],
-    }
+    counts = {"pixels": found["pixels"], "anomalous_pixels": found["anomalous"], "anomalies": found["objects"]}
+    return {name: found[name]["value"] for name in MEASURES} | done.costs | counts
 
 
 def check_anomaly_scores(scores: object, name: str, valid: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
@@ -155,17 +140,13 @@ def check_anomaly_scores(scores: object, name: str, valid: Bool[np.ndarray, "h w
     Raises:
         ConfigError: they have another shape, or are not finite where there is data.
     """
-    given = np.asarray(scores)
+    given = as_array(scores)
     if given.shape != valid.shape or given.dtype.kind not in "fiu":
         raise ConfigError(
             f"{name} gave scores of the shape {given.shape} and type {given.dtype}; need {valid.shape}, one number for each pixel of the "
             "whole scene, large where it is unlike the background."
         )
-    bad = int((~np.isfinite(given) & valid).sum())
-    if bad:
-        raise ConfigError(
-            f"{name} gave NaN or infinite scores at {bad:,} of {int(valid.sum()):,} pixels; need finite numbers."
-        )
+    check_finite(np.isfinite(given), name, valid)
     return np.where(valid, given.astype(np.float64), np.nan)
 
 
@@ -199,20 +180,6 @@ def _pictures(cell: Cell, scene: Scene, truth: Bool[np.ndarray, "h w"], scores: 
     assert cell.pictures is not None
     shown = score_picture(scores, float(np.nanquantile(scores, 0.999)))
     write_bytes(cell.pictures / f"{picture_name(cell)}.png", figures.png(shown))
-    if not (cell.pictures / f"{cell.scene.name}.json").is_file():
-        colours, text = figures.false_colour(scene)
-        write_bytes(cell.pictures / f"{cell.scene.name}-scene.png", figures.png(colours))
-        mask = np.where(truth[..., None], np.uint8(0), np.uint8(238)).repeat(3, axis=-1)
-        write_bytes(cell.pictures / f"{cell.scene.name}-labels.png", figures.png(mask))
-        write_json(
-            cell.pictures / f"{cell.scene.name}.json",
-            {
-                "rows": scene.grid.height,
-                "columns": scene.grid.width,
-                "bands": len(scene.bands),
-                "colours": text,
-                "labels": "True anomalies",
-                "labels_text": f"{int(truth.sum()):,} pixels, only to measure",
-                "legend": [],
-            },
-        )
+    mask = np.where(truth[..., None], np.uint8(0), np.uint8(238)).repeat(3, axis=-1)
+    text = f"{int(truth.sum()):,} pixels, only to measure"
+    write_scene(cell.pictures, cell.scene.name, scene, mask, title="True anomalies", text=text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int
 
+from patchfree.benchmark.machine import AddedMemory, wait
 from patchfree.errors import ConfigError
 from patchfree.labels import LandCover
 from patchfree.progress import Progress
@@ -168,7 +170,7 @@ def check_scores(scores: object, name: str, *, classes: int, valid: Bool[np.ndar
     Raises:
         ConfigError: the scores have another shape, are no numbers, or are not finite.
     """
-    given = scores.detach().float().cpu().numpy() if isinstance(scores, torch.Tensor) else np.asarray(scores)
+    given = as_array(scores)
     wanted = (classes, *valid.shape)
     if given.shape != wanted:
         raise ConfigError(
@@ -177,9 +179,59 @@ def check_scores(scores: object, name: str, *, classes: int, valid: Bool[np.ndar
         )
     if given.dtype.kind not in "fiub":
         raise ConfigError(f"{name} gave scores of the type {given.dtype}; need real numbers.")
-    bad = ~np.isfinite(given).all(0) & valid
-    if bad.any():
-        raise ConfigError(
-            f"{name} gave NaN or infinite scores at {int(bad.sum()):,} of {int(valid.sum()):,} pixels; need finite numbers."
-        )
+    check_finite(np.isfinite(given).all(0), name, valid)
     return np.where(valid, given.argmax(0) + 1, 0)
+
+
+def as_array(scores: object) -> np.ndarray:
+    """What a method gave as scores, as numbers of numpy, wherever it computed them."""
+    return scores.detach().float().cpu().numpy() if isinstance(scores, torch.Tensor) else np.asarray(scores)
+
+
+def check_finite(finite: Bool[np.ndarray, "h w"], name: str, valid: Bool[np.ndarray, "h w"]) -> None:
+    """Refuse scores that are no numbers where there is data.
+
+    Raises:
+        ConfigError: some are not.
+    """
+    bad = int((~finite & valid).sum())
+    if bad:
+        raise ConfigError(
+            f"{name} gave NaN or infinite scores at {bad:,} of {int(valid.sum()):,} pixels; need finite numbers."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """A method's work on one scene.
+
+    Attributes:
+        fitted: the trained method.
+        scores: what it gave, unchecked.
+        costs: columns of the row: seconds to train and to map, and bytes that both added.
+    """
+
+    fitted: Fitted
+    scores: object
+    costs: dict[str, Any]
+
+
+def carry_out(method: Method, training: Training, name: str) -> Done:
+    """Train a method and let it map the scene, timed.
+
+    Raises:
+        ConfigError: its fit gives no trained method.
+    """
+    device = training.device
+    with AddedMemory(device) as memory:
+        wait(device)
+        began = time.perf_counter()
+        fitted = check_fitted(method.fit(training), name)
+        wait(device)
+        trained = time.perf_counter()
+        training.tell(Progress("map", 0, 1))
+        scores = fitted.score()
+        wait(device)
+        mapped = time.perf_counter()
+    times = {"train_seconds": trained - began, "predict_seconds": mapped - trained}
+    return Done(fitted, scores, times | {"added_memory_bytes": memory.bytes})

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from patchfree.benchmark.tables import EXPLAINED, Group, facts, failures, machine, over_scenes, summarise, table
-from patchfree.figures import svg
+from patchfree.figures import chart_axes, svg
 from patchfree.files import write_bytes
 
 if TYPE_CHECKING:
@@ -113,9 +112,7 @@ def _accuracy_chart(group: Group, task: Task) -> str:
     """Each method's seeds as dots, mean and interval as a bar."""
     measure = task.measures[0]
     lines = [line for line in group.lines if line.seeds][::-1]
-    figure = Figure((6.2, 0.42 * len(lines) + 0.9), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, axes = chart_axes(6.2, 0.42 * len(lines) + 0.9)
     for place, line in enumerate(lines):
         found, colour = line.measures[measure.name], OURS if line.method == group.ours else OTHERS
         values = [
@@ -136,9 +133,7 @@ def _accuracy_chart(group: Group, task: Task) -> str:
 def _time_chart(group: Group, task: Task) -> str:
     """Accuracy against the time that training and mapping take."""
     measure = task.measures[0]
-    figure = Figure((5.2, 3.3), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, axes = chart_axes(5.2, 3.3)
     points = []
     for line in group.lines:
         train, predict = line.costs["train_seconds"], line.costs["predict_seconds"]
@@ -175,7 +170,6 @@ def _plain(axes: Any) -> None:  # noqa: ANN401 - matplotlib's axes
     axes.tick_params(labelsize=8)
     axes.grid(color="#e3e7ec", lw=0.7)
     axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _svg(figure: Figure) -> str:

@@ -24,7 +24,7 @@ from patchfree.ground import pixel_hectares
 from patchfree.labels import Labels
 from patchfree.report import data_uri, page
 from patchfree.unsupervised.objects import FoundObject
-from patchfree.unsupervised.pictures import chart_axes, coarse, thinned
+from patchfree.unsupervised.pictures import coarse, thinned
 
 LISTED, DRAWN = 25, 8  # objects in the table, and with their spectra
 SURE = 0.9
@@ -175,7 +175,7 @@ def charts(evidence: ChangeEvidence) -> dict[str, Figure]:
 def _histogram(found: Changes) -> Figure:
     """Pixels by score, and the threshold."""
     held = found.scores[np.isfinite(found.scores)]
-    figure, axes = chart_axes(5.6, 2.9)
+    figure, axes = figures.chart_axes(5.6, 2.9)
     axes.hist(held, bins=120, color="#0072b2", log=True)
     if found.threshold is not None:
         above = found.threshold.above

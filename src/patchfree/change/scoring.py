@@ -30,7 +30,7 @@ from patchfree.io.source import SceneSource
 from patchfree.progress import Progress
 from patchfree.scene import Bands, Grid, Scene
 from patchfree.stream.budget import free_memory
-from patchfree.unsupervised.scores import Context, score_windows, window_size
+from patchfree.unsupervised.scores import Context, name_of, named, score_windows, window_size
 from patchfree.unsupervised.view import SceneView, Valid, Values, View
 from patchfree.windows import Window
 
@@ -237,9 +237,9 @@ def find_changes(
         names=pair.names,
         grid=pair.grid,
         bands=pair.bands,
-        method=_name_of(method),
+        method=name_of(method, METHODS),
         settings={
-            "method": _name_of(method),
+            "method": name_of(method, METHODS),
             **dataclasses.asdict(chosen),
             "threshold": parted.way,
             **({"false_alarm": false_alarm} if parted.way == "chi-square" else {}),
@@ -262,11 +262,7 @@ def method_named(method: str | ChangeMethod) -> ChangeMethod:
     Raises:
         ConfigError: there is none of this name.
     """
-    if isinstance(method, ChangeMethod):
-        return method
-    if method not in METHODS:
-        raise ConfigError(f"Got the method {method!r}; there are {', '.join(sorted(METHODS))}.")
-    return METHODS[method]()
+    return named(method, METHODS)
 
 
 def opened(
@@ -321,9 +317,3 @@ def _nothing(values: Values, valid: Valid) -> Float64[np.ndarray, "h w"]:
     """The scores of dates that do not differ."""
     del values
     return np.where(valid, 0.0, np.nan)
-
-
-def _name_of(method: str | ChangeMethod) -> str:
-    if isinstance(method, str):
-        return method
-    return next((name for name, kind in METHODS.items() if kind is type(method)), type(method).__name__)

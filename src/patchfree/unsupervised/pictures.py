@@ -1,4 +1,4 @@
-"""Pictures and charts that reports of tasks without labels share.
+"""Pictures that reports of tasks without labels share.
 
 Dimension key: k bands, h rows, w columns.
 """
@@ -6,12 +6,9 @@ Dimension key: k bands, h rows, w columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from scipy.ndimage import binary_dilation
 
 from patchfree import figures
@@ -54,12 +51,3 @@ def marked(colour: figures.Picture, objects: Bool[np.ndarray, "h w"], ink: tuple
         around = binary_dilation(objects, iterations=4) & ~binary_dilation(objects, iterations=3)
         shown[around | objects] = ink
     return shown
-
-
-def chart_axes(width: float, height: float) -> tuple[Figure, Any]:
-    """An empty chart of this size in inches, and its axes."""
-    figure = Figure((width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes

@@ -8,9 +8,10 @@ Dimension key: c bands, h rows, w columns, n pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ FIXED_BYTES = 100_000_000  # statistics over windows of 256 px, work space of BL
 SAMPLE_PIXELS = 100_000  # the largest sample that a method draws, in double precision and turned once
 LARGEST_WINDOW, SMALLEST_WINDOW = 1024, 32
 
+Kind = TypeVar("Kind")
 Score = Callable[[Values, Valid], Float64[np.ndarray, "h w"]]
 """From the values of a window and where it holds data to the scores of its pixels."""
 
@@ -145,3 +147,27 @@ def score_windows(
         scores[core] = score(values, valid)[inside(core, around)]
     tell(len(cores), len(cores))
     return scores, len(cores)
+
+
+def named(method: str | Kind, known: Mapping[str, type[Kind]]) -> Kind:
+    """The method of this name with its default settings, or the one given.
+
+    Args:
+        method: a name, or a method with settings of its own.
+        known: every method by name.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    if not isinstance(method, str):
+        return method
+    if method not in known:
+        raise ConfigError(f"Got the method {method!r}; there are {', '.join(sorted(known))}.")
+    return known[method]()
+
+
+def name_of(method: object, known: Mapping[str, type]) -> str:
+    """What a method is called: its name among those known, else that of its class."""
+    if isinstance(method, str):
+        return method
+    return next((name for name, kind in known.items() if kind is type(method)), type(method).__name__)

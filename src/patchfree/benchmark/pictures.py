@@ -1,0 +1,45 @@
+"""The pictures beside a comparison's rows: what a method mapped, and once for each scene the scene and its reference.
+
+Dimension key: h rows, w columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from patchfree import figures
+from patchfree.files import write_bytes, write_json
+from patchfree.scene import Scene
+
+
+def write_scene(
+    folder: Path,
+    name: str,
+    scene: Scene,
+    reference: figures.Picture,
+    *,
+    title: str,
+    text: str,
+    legend: Sequence[dict[str, Any]] = (),
+) -> None:
+    """The scene in false colours, its reference, and what the page says of both, unless they are there.
+
+    Args:
+        folder: for the files.
+        name: of the scene, which the files' names begin with.
+        scene: the scene.
+        reference: picture of what is known of it.
+        title: what to call the reference.
+        text: what it is, in a few words.
+        legend: title and colour of each class in the pictures.
+    """
+    about = folder / f"{name}.json"
+    if about.is_file():
+        return
+    colours, bands = figures.false_colour(scene)
+    write_bytes(folder / f"{name}-scene.png", figures.png(colours))
+    write_bytes(folder / f"{name}-labels.png", figures.png(reference))
+    facts = {"rows": scene.grid.height, "columns": scene.grid.width, "bands": len(scene.bands), "colours": bands}
+    write_json(about, facts | {"labels": title, "labels_text": text, "legend": list(legend)})
