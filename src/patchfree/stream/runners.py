@@ -15,6 +15,7 @@ import rasterio
 import torch
 
 from patchfree import __version__
+from patchfree.device import keep_windows
 from patchfree.errors import MissingExtra, RunError
 from patchfree.io.geotiff import CACHE_BYTES
 from patchfree.models._statistics import Part
@@ -49,6 +50,7 @@ class InThreads:
 
     def __call__(self, work: Work, todo: list[int]) -> Generator[tuple[int, Part | None]]:
         """The windows in their order."""
+        keep_windows()
         before = torch.get_num_threads()
         _ = work.job.model, work.job.stages, work.job.cores, work.job.choice  # built once, not in every thread
         pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
@@ -132,6 +134,7 @@ def _compute(
     index: int, *, job: Evaluation, number: int, known: dict[str, Any], first: bool
 ) -> tuple[int, Part | None]:
     """A window on a worker."""
+    keep_windows()
     torch.set_num_threads(1)  # as in this process: the same bits
     values = {name: torch.from_numpy(value.copy()) for name, value in known.items()}
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
