@@ -1,26 +1,41 @@
 """How far training and mapping are from the machine's floor: ratios measured in one run.
 
 The floor is the time that the convolutions' multiplications take at the rate of a large matrix product of the same
-type, measured here and now. Prints a table; asserts nothing.
+type, measured here and now. Memory is kept between steps, as a training keeps it where there is plenty. Prints a table;
+asserts nothing.
+
+    python benchmarks/speed.py freenet freenet-half
 """
 
 from __future__ import annotations
+
+import argparse
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from patchfree.benchmark.machine import product_rate, seconds
-from patchfree.device import choose_device, choose_precision
+from patchfree.device import choose_device, choose_precision, freed_memory_kept
 from patchfree.losses import masked_cross_entropy
 from patchfree.models import MODELS
 
 SCENES = {"Indian Pines": (200, 16, 145, 145), "Pavia University": (103, 9, 610, 340)}
-REPEATS = 3
+SINGLE = [name for name, model in MODELS.items() if model.dates == 1]
+REPEATS = 5
 
 
 def main() -> None:
-    """Print the table."""
+    """Parse and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", default=SINGLE, help="by name; else all of one date")
+    given = parser.parse_args()
     device = choose_device()
+    with freed_memory_kept(device.type == "cpu"):
+        measure(given.networks, device)
+
+
+def measure(networks: list[str], device: torch.device) -> None:
+    """Print the table."""
     types = [torch.float32]
     if choose_precision("auto", device) == torch.bfloat16:
         types.append(torch.bfloat16)
@@ -31,10 +46,10 @@ def main() -> None:
     print("| scene | network | type | step s | map s | step TFLOP | step: share of rate | map: share of rate |")
     print("|---|---|---|---|---|---|---|---|")
     for scene, (bands, classes, rows, cols) in SCENES.items():
-        for name, build in MODELS.items():
+        for name in networks:
             for dtype in types:
                 torch.manual_seed(0)
-                model = build(bands=bands, classes=classes).to(device).to(memory_format=torch.channels_last)
+                model = MODELS[name](bands=bands, classes=classes).to(device).to(memory_format=torch.channels_last)
                 x = torch.randn(1, bands, rows, cols, device=device).contiguous(memory_format=torch.channels_last)
                 pixels = torch.randperm(rows * cols, device=device)[: 20 * classes]
                 target = torch.arange(len(pixels), device=device) % classes

@@ -1,4 +1,4 @@
-"""A window of a file is read, and nothing else of it: the operating system counts the bytes."""
+"""A window of a file is read, and of the rest no more than small gaps: the operating system counts the bytes."""
 
 from itertools import permutations
 from pathlib import Path
@@ -10,8 +10,8 @@ import rasterio
 from fixtures import random_cube
 
 from patchfree.errors import SceneError
-from patchfree.io import find_reader
-from patchfree.io._flat import read_part
+from patchfree.io import _flat, find_reader
+from patchfree.io._flat import SMALL_GAP, read_part
 
 CUTS = [
     (slice(0, 4), slice(0, 5), slice(0, 6)),
@@ -138,8 +138,33 @@ def test_only_the_window_is_read(tmp_path, name):
     np.testing.assert_array_equal(values, cube[:, *window])
     wanted = 24 * 32 * 32 * 2
     assert wanted / 2 < read < cube.nbytes / 5
-    if name.startswith(("envi", "npy")):
+    if name in ("envi bip", "npy"):
         assert wanted <= read < wanted + 20_000  # and the header
+    elif name.startswith(("envi", "npy")):
+        assert (
+            wanted <= read < 24 * 32 * 1024 + 20_000
+        )  # lines of 1 KB: what lies between is read along, in fewer reads
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="Linux counts the bytes")
+def test_gaps_too_large_to_be_read_along_are_left_out(tmp_path):
+    path = tmp_path / "a.bin"
+    array = np.random.default_rng(0).integers(0, 200, (3, 5, SMALL_GAP + 10)).astype("u1")
+    path.write_bytes(array.tobytes())
+    for columns in (slice(4, 8), slice(4, 20)):  # a gap of 6 bytes more than the limit, and of 6 less
+        before = bytes_read()
+        part = read_part(path, array.dtype, array.shape, 0, (slice(0, 3), slice(1, 4), columns))
+        read = bytes_read() - before
+        np.testing.assert_array_equal(part, array[:, 1:4, columns])
+        assert (read < 1000) == (columns.stop == 8)
+
+
+def test_long_runs_are_read_in_parts_of_bounded_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(_flat, "BUFFER", 100)
+    array = np.random.default_rng(0).integers(0, 200, (2, 50, 30)).astype("<u2")
+    (tmp_path / "a.bin").write_bytes(array.tobytes())
+    part = read_part(tmp_path / "a.bin", array.dtype, array.shape, 0, (slice(0, 2), slice(3, 50), slice(25, 30)))
+    np.testing.assert_array_equal(part, array[:, 3:50, 25:30])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ columns, and a file that is cut short while it is mapped kills the program.
 
 from __future__ import annotations
 
+from io import FileIO
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -16,11 +17,14 @@ from jaxtyping import Shaped
 
 from patchfree.errors import SceneError
 
+SMALL_GAP = 2**14  # bytes that are read in the time that it takes to begin another read
+BUFFER = 2**22
+
 
 def read_part(
     path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int, cut: tuple[slice, ...]
 ) -> Shaped[np.ndarray, ...]:
-    """Read a part of an array, and nothing else.
+    """Read a part of an array, and nothing else but small gaps within it.
 
     Args:
         path: the file.
@@ -41,16 +45,36 @@ def read_part(
     out = np.empty(sizes, dtype)
     if not out.size:
         return out
-    pieces = out.reshape(-1, prod(sizes[inner:]))
-    outer = zip(bounds[:inner], strides[:inner], strict=True)
-    places = product(*(range(start * step, stop * step, step) for (start, stop), step in outer))
+    count, step = (sizes[inner - 1], strides[inner - 1]) if inner else (1, 0)
+    # In groups of so many pieces that lie `step` bytes apart.
+    pieces = out.reshape(-1, count, prod(sizes[inner:])).view(np.uint8)
+    size = pieces.shape[-1]
+    at_once = max(1, min(count, BUFFER // step)) if 0 < step - size <= SMALL_GAP else 1
+    begin = offset + sum(start * stride for (start, _), stride in zip(bounds, strides, strict=True))
+    outer = product(*(range(0, n * stride, stride) for n, stride in zip(sizes[: inner - 1], strides, strict=False)))
     with path.open("rb", buffering=0) as file:
-        for piece, place in zip(pieces, places, strict=True):
-            file.seek(offset + sum(place) + bounds[inner][0] * strides[inner])
-            wanted = piece.view(np.uint8).data
-            while wanted:
-                got = file.readinto(wanted)
-                if not got:
-                    raise SceneError(f"{path} is truncated: it ends within the pixels. Copy the file again.")
-                wanted = wanted[got:]
+        for group, place in zip(pieces, outer if inner else [()], strict=True):
+            for first in range(0, count, at_once):
+                wanted = group[first : first + at_once]
+                file.seek(begin + sum(place) + first * step)
+                if len(wanted) == 1:
+                    _fill(wanted[0], file)
+                    continue
+                whole = np.empty((len(wanted), step), np.uint8)
+                _fill(whole.reshape(-1)[: size - step], file)  # the gap after the last piece may lie beyond the file
+                wanted[:] = whole[:, :size]
     return out
+
+
+def _fill(part: Shaped[np.ndarray, " n"], file: FileIO) -> None:
+    """Read the next bytes of a file.
+
+    Raises:
+        SceneError: it ends too early.
+    """
+    left = part.data
+    while left:
+        got = file.readinto(left)
+        if not got:
+            raise SceneError(f"{file.name} is truncated: it ends within the pixels. Copy the file again.")
+        left = left[got:]
