@@ -25,6 +25,8 @@ from patchfree.stream.evaluate import Evaluation, Loaded, Work
 SCHEDULER_SECONDS = 10.0  # until one must have answered
 FIRST_WORKER_SECONDS = 30.0
 START_TIMEOUT = "120s"  # importing torch in several processes takes long on a busy machine
+MOST_TOGETHER = 8
+"""Windows in one of dask's tasks, each of which costs some milliseconds; fewer where workers would stand idle at the end."""
 
 
 class InThreads:
@@ -110,12 +112,14 @@ class OnDask:
         import distributed
 
         known = {name: value.numpy() for name, value in work.known.items()}
+        together = min(MOST_TOGETHER, -(-len(todo) // (4 * max(1, sum(self.client.nthreads().values())))))
+        parts = [todo[i : i + together] for i in range(0, len(todo), max(1, together))]
         futures = self.client.map(
-            _compute, todo, job=self.job, number=work.number, known=known, first=work.first, pure=False
+            _compute, parts, job=self.job, number=work.number, known=known, first=work.first, pure=False
         )
         try:
             for future in distributed.as_completed(futures, loop=self.client.loop):  # type: ignore[no-untyped-call]
-                yield future.result()
+                yield from future.result()
         except distributed.KilledWorker as error:
             raise RunError(
                 f"The workers of the cluster were killed again and again while they computed a window ({error}). They may lack "
@@ -131,14 +135,13 @@ class OnDask:
 
 
 def _compute(
-    index: int, *, job: Evaluation, number: int, known: dict[str, Any], first: bool
-) -> tuple[int, Part | None]:
-    """A window on a worker."""
-    keep_windows()
+    part: list[int], *, job: Evaluation, number: int, known: dict[str, Any], first: bool
+) -> list[tuple[int, Part | None]]:
+    """Some windows on a worker."""
     torch.set_num_threads(1)  # as in this process: the same bits
     values = {name: torch.from_numpy(value.copy()) for name, value in known.items()}
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
-        return index, Work(job, number, values, first)(index)
+        return list(InThreads(1)(Work(job, number, values, first), part))
 
 
 def _same(job: Evaluation) -> Evaluation:
