@@ -28,8 +28,8 @@ from patchfree.change.recipes import change_recipe
 from patchfree.change.reference import LEGEND, full_mask
 from patchfree.change.supervised import chance_of_change, train_change
 from patchfree.change.uncertainty import judge
-from patchfree.device import freed_memory_kept
 from patchfree.fit import Trainer
+from patchfree.heap import freed_memory_kept
 from patchfree.io import open_scene
 from patchfree.labels import Labels
 from patchfree.models import MODELS

@@ -29,6 +29,8 @@ BANDS, CLASSES = 64, 16
 MEMORY = 2_000_000_000
 CASE = """
 import json, sys, time
+from patchfree.heap import one_heap
+one_heap()  # as the command line does
 import torch
 from patchfree.run import load_run
 from patchfree.stream.mapping import map_scene

@@ -15,7 +15,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from patchfree.benchmark.machine import product_rate, seconds
-from patchfree.device import choose_device, choose_precision, freed_memory_kept
+from patchfree.device import choose_device, choose_precision
+from patchfree.heap import freed_memory_kept
 from patchfree.losses import masked_cross_entropy
 from patchfree.models import MODELS
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
-import platform
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -90,42 +86,3 @@ def test_versions_name_what_the_numbers_depend_on():
     assert found["torch"] == importlib.metadata.version("torch")
     assert {"python", "machine", "patchfree", "numpy", "scipy", "rasterio", "scikit-learn"} <= set(found)
     assert all(isinstance(value, str) and value for value in found.values())
-
-
-TOUCHES_MEMORY_AGAIN = """
-import resource, sys
-import torch
-from patchfree.device import freed_memory_kept, keep_windows
-
-def new_pages(megabytes):
-    for _ in range(12):
-        torch.ones(megabytes, 2**18)  # freed at once
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(4):
-        torch.ones(megabytes, 2**18)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-if sys.argv[1] == "windows":
-    keep_windows()
-with freed_memory_kept(sys.argv[1] == "kept"):
-    found = new_pages(16), new_pages(100)
-print(*found, new_pages(100))
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what is freed is kept with glibc only")
-@pytest.mark.parametrize(
-    ("way", "environment", "expected"),
-    [
-        ("plain", {}, "few many many"),
-        ("plain", {"MALLOC_TRIM_THRESHOLD_": "65536"}, "many many many"),  # as on dask's workers
-        ("windows", {"MALLOC_TRIM_THRESHOLD_": "65536"}, "few many many"),
-        ("kept", {}, "few few many"),
-    ],
-)
-def test_memory_that_tensors_freed_is_taken_again_without_asking_the_system(way, environment, expected):
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC", "THP", "GLIBC"))}
-    found = subprocess.check_output(
-        [sys.executable, "-c", TOUCHES_MEMORY_AGAIN, way], env=inherited | environment, text=True
-    )
-    assert ["many" if int(pages) > 1000 else "few" for pages in found.split()] == expected.split()

@@ -18,7 +18,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # An import may only point to an earlier line, or stay inside its own folder.
 ORDER = [
     "errors",
-    "files device windows progress",
+    "files device heap windows progress",
     "scene ranks",
     "ground resample outlines",
     "labels",
@@ -63,6 +63,7 @@ EAGER = [
 ]  # imported before the first word is printed
 LIGHT = {
     "errors",
+    "heap",
     "show",
     "options",
     "arguments",

@@ -39,6 +39,7 @@ from patchfree.cli_change import change
 from patchfree.cli_change_train import change_train
 from patchfree.cli_train import train
 from patchfree.errors import ConfigError, PatchfreeError
+from patchfree.heap import one_heap
 from patchfree.options import (
     check_zarr,
     chosen_controls,
@@ -296,6 +297,7 @@ def main(arguments: list[str] | None = None) -> None:
     # loaded.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    one_heap()
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     # `--debug` is welcome anywhere on the line.

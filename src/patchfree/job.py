@@ -23,11 +23,12 @@ from jaxtyping import Bool, Float32
 from patchfree.calibrate import calibration_error, fit_temperature, reliability
 from patchfree.confusion import assess_pixels, paired_difference
 from patchfree.controls import run_control
-from patchfree.device import give_back_memory, peak_memory_bytes, versions
+from patchfree.device import peak_memory_bytes, versions
 from patchfree.errors import RunError, TrainingFailed
 from patchfree.files import write_bytes
 from patchfree.fit import Trainer, class_offsets
 from patchfree.ground import crs_name, pixel_metres
+from patchfree.heap import give_back_memory
 from patchfree.labels import Labels
 from patchfree.measured import class_areas, headline, member_facts, pixel_counts
 from patchfree.models import MODELS, trained_model

@@ -14,10 +14,10 @@ from jaxtyping import Int64, UInt8
 from rasterio.windows import Window
 
 from patchfree.blocks import block_split
-from patchfree.device import freed_memory_kept
 from patchfree.errors import ConfigError, LabelError, RunError, SceneError, SplitError
 from patchfree.files import exclusive, write_json
 from patchfree.ground import pixel_hectares
+from patchfree.heap import freed_memory_kept
 from patchfree.io.gdal import open_raster
 from patchfree.io.geotiff import write_class_map
 from patchfree.job import Job, Result, Work

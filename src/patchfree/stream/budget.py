@@ -47,7 +47,7 @@ def pixel_bytes(model: SceneModel) -> int:
     """Memory a pixel while a stage of the network runs: bands as they are read, and feature maps at their widest."""
     widest = max(made.channels for stage in model.stages() for made in stage.gives if made.stride == 1)
     inner = max((made.channels for stage in model.stages() for made in stage.gives if made.stride == 2), default=0)
-    return 4 * (5 * model.bands + 5 * max(widest, inner))
+    return 4 * (5 * model.bands + 6 * max(widest, inner))
 
 
 def training_bytes(model: SceneModel, sizes: Sequence[tuple[int, int]], *, recompute: bool) -> int:

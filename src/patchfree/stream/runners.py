@@ -15,8 +15,8 @@ import rasterio
 import torch
 
 from patchfree import __version__
-from patchfree.device import keep_windows
 from patchfree.errors import MissingExtra, RunError
+from patchfree.heap import keep_windows
 from patchfree.io.geotiff import CACHE_BYTES
 from patchfree.models._statistics import Part
 from patchfree.stream.budget import free_memory
@@ -210,7 +210,12 @@ def dask_client(scheduler: str | None, workers: int = 0) -> Iterator[Any]:
         "scheduler_kwargs": {"dashboard": False},
     }
     try:
-        with dask.config.set({"distributed.comm.timeouts.connect": START_TIMEOUT}):
+        with dask.config.set(
+            {
+                "distributed.comm.timeouts.connect": START_TIMEOUT,
+                "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,  # as `one_heap`, for threads that start before us
+            }
+        ):
             cluster = distributed.LocalCluster(memory_limit=0, **settings)  # type: ignore[no-untyped-call]
     except (RuntimeError, OSError, TimeoutError) as error:
         raise RunError(
