@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from patchfree.inputs import Reading, Ways, job_given
 from patchfree.io.gdal import open_raster
 from patchfree.io.geotiff import write_class_map
 from patchfree.io.pair import Dates
+from patchfree.io.reference import read_labels
 from patchfree.io.source import SceneSource
 from patchfree.labels import Labels
 from patchfree.models import MODELS
@@ -114,7 +116,8 @@ class LabelFiles:
                 f"Got {given} without {lacks}; a network learns a change from both. Add {lacks} FILE, or leave both out for a map without "
                 "labels."
             )
-        return labels_of_areas(self.changed, self.unchanged, grid, read)
+        areas = partial(read_labels, scene=grid, class_field=self.class_field, layer=self.layer, areas=True)
+        return labels_of_areas(self.changed, self.unchanged, grid, areas)
 
     def tested(self, grid: Grid) -> Labels | None:
         """The labels to test on; None to split those that are learnt."""

@@ -85,7 +85,7 @@ class Piece:
     val_classes: Int[Tensor, " n"]
 
 
-Chosen = tuple[Piece, Int[Tensor, " n"], Int[Tensor, " n"], Bool[Tensor, " n"]]
+Chosen = tuple[Piece, Int[Tensor, " _"], Int[Tensor, " _"], Bool[Tensor, " _"]]
 """A scene, the pixels of it that count in a step, their classes, and which of them are held out from the scores."""
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pyogrio
 import pytest
+import shapely
 from PIL import Image
 
+from conftest import UTM33
 from patchfree.change.reference import LEGEND, binary, change_labels, full_mask, labels_of_areas, labels_of_classes
 from patchfree.errors import LabelError
 from patchfree.io.reference import read_labels
@@ -41,6 +44,23 @@ def test_two_files_of_areas_become_two_classes(files):
     changed, unchanged = areas()
     np.testing.assert_array_equal(labels.index, unchanged + 2 * changed)
     assert labels.legend == LEGEND
+
+
+@pytest.mark.parametrize("ids", [None, [0, 0], [5, 6], [None, 1]])
+def test_areas_need_no_attribute_and_none_of_theirs_counts(tmp_path, ids):
+    grid = Grid(4, 6, UTM33, (10.0, 0.0, 1000.0, 0.0, -10.0, 2000.0))
+    boxes = shapely.to_wkb([shapely.box(1000, 1980, 1030, 2000), shapely.box(1020, 1970, 1040, 2000)])
+    fields = [] if ids is None else [np.array(ids, object if None in ids else np.int64)]
+    shown = {"geometry_type": "Polygon", "crs": UTM33}
+    pyogrio.raw.write(tmp_path / "changed.gpkg", boxes, fields, ["id"][: len(fields)], **shown)
+    (tmp_path / "unchanged.csv").write_text("row,col\n3,0\n3,5\n")
+
+    def read(path):
+        return read_labels(path, grid, areas=True)
+
+    labels = labels_of_areas(str(tmp_path / "changed.gpkg"), str(tmp_path / "unchanged.csv"), grid, read)
+    np.testing.assert_array_equal(labels.index[:2], [[2, 2, 2, 2, 0, 0]] * 2)
+    np.testing.assert_array_equal(labels.index[2:], [[0, 0, 2, 2, 0, 0], [1, 0, 0, 0, 0, 1]])
 
 
 def test_jpeg_masks_are_parted_in_the_middle_with_a_note(tmp_path):

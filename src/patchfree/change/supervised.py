@@ -121,7 +121,7 @@ def train_change(
             outputs or Outputs(),
             probabilities=True,
             uncertainty=True,
-            report="training.html" if one else "report.html",
+            report="training.html" if one and not stacked[0].members else "report.html",
             add=lambda folder, evidence: _add(folder, evidence, error_rate),
         ),
         device=device,

@@ -33,7 +33,7 @@ def read_truth(path: str, grid: Grid, *, unchanged: str | None = None) -> Labels
         LabelError: a file cannot be read, or holds something else.
     """
     if unchanged is not None:
-        return labels_of_areas(path, unchanged, grid, lambda file: read_labels(file, grid))
+        return labels_of_areas(path, unchanged, grid, lambda file: read_labels(file, grid, areas=True))
     try:
         return labels_of_classes(path, lambda file: read_labels(file, grid))
     except LabelError as error:

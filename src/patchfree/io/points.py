@@ -16,15 +16,18 @@ from patchfree.scene import Grid
 COLUMNS = (("row", "col"), ("x", "y"), ("lon", "lat"))
 
 
-def read_points(path: Path, grid: Grid) -> tuple[Int[np.ndarray, "h w"], dict[int, str], list[str]]:
+def read_points(
+    path: Path, grid: Grid, *, areas: bool = False
+) -> tuple[Int[np.ndarray, "h w"], dict[int, str], list[str]]:
     """Class values (0 where there is none), class names, notes.
 
     `row` and `col` count from 0 at the upper left pixel; `x` and `y` are in the scene's coordinate system; `lon`
     and `lat` are degrees (WGS 84). `class` is a whole number or a name; a column `name` names numbered classes.
+    Where all points are `areas` of one class, its value is 1 and no column needs to say so.
     """
     fields, rows = _table(path)
     pair = next((pair for pair in COLUMNS if set(pair) <= set(fields)), None)
-    if pair is None or "class" not in fields:
+    if pair is None or not (areas or "class" in fields):
         raise LabelError(
             f"{path} needs a header with the columns row,col,class or x,y,class or lon,lat,class, separated by commas; "
             f"got {','.join(fields)}."
@@ -32,7 +35,7 @@ def read_points(path: Path, grid: Grid) -> tuple[Int[np.ndarray, "h w"], dict[in
     if not rows:
         raise LabelError(f"{path} has a header but no points. Add one line a point below it, such as 12,40,meadow.")
     places = np.array([[_float(row, name, path, line) for name in pair] for line, row in enumerate(rows, 2)])
-    classes, names = _classes(rows, path)
+    classes, names = (np.ones(len(rows), np.int64), {}) if areas else _classes(rows, path)
     rows_cols = _pixels(places, pair, grid, path)
     inside = ((rows_cols >= 0) & (rows_cols < grid.shape)).all(1)
     notes = []

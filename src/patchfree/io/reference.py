@@ -28,6 +28,7 @@ def read_labels(
     unlabelled: Sequence[int] = (0,),
     label_scale: int = 1,
     axes: str | None = None,
+    areas: bool = False,
 ) -> Labels:
     """Read reference labels onto a scene's grid.
 
@@ -42,6 +43,7 @@ def read_labels(
         label_scale: how many label pixels lie along one scene pixel, for a label raster on a finer grid without
             map position; a scene pixel is labelled where all of them agree.
         axes: order of the axes of a bare array.
+        areas: all features or points of the file are areas of one class, whatever their attributes say.
 
     Raises:
         LabelError: the labels do not fit the scene, or hold no usable class.
@@ -50,12 +52,12 @@ def read_labels(
     grid = scene.grid if isinstance(scene, Scene) else scene
     file = Path(path)
     if file.suffix.lower() in SUFFIXES and file.exists():
-        values, names, notes = read_vector(file, grid, class_field=class_field, layer=layer)
+        values, names, notes = read_vector(file, grid, class_field=class_field, layer=layer, areas=areas)
         return _named(make_labels(values, names=names, unlabelled=unlabelled, notes=notes, source=file.name), names)
     if class_field or layer:
         raise LabelError(f"{file.name} is no vector file; leave out --class-field and --layer.")
     if file.suffix.lower() == ".csv" and file.exists() and not is_mosaic(file):
-        points, names, notes = read_points(file, grid)
+        points, names, notes = read_points(file, grid, areas=areas)
         return _named(make_labels(points, names=names, unlabelled=unlabelled, notes=notes, source=file.name), names)
     if is_roi(file):
         regions, names = read_roi(file, grid)

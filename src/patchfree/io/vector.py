@@ -20,12 +20,12 @@ USUAL_FIELDS = ("class", "class_id", "classid", "class_value", "label", "landcov
 
 
 def read_vector(
-    path: Path, grid: Grid, *, class_field: str | None, layer: str | None
+    path: Path, grid: Grid, *, class_field: str | None, layer: str | None, areas: bool = False
 ) -> tuple[Int[np.ndarray, "h w"], dict[int, str], list[str]]:
     """Class values (0 where there is none), class names, notes.
 
     A polygon labels the pixels whose centre it covers; a point labels the pixel it falls into. A pixel that gets
-    two classes gets none.
+    two classes gets none. Where all features are `areas` of one class, its value is 1 and attributes say nothing.
     """
     try:
         import pyogrio
@@ -37,7 +37,7 @@ def read_vector(
             f"{path.name} holds map coordinates, but the scene is not georeferenced. Give the labels as a class raster "
             "of the scene's size, or as a CSV of points with the columns row,col,class."
         )
-    meta, geometries, classes, notes = _read(pyogrio, path, class_field, layer)
+    meta, geometries, classes, notes = _read(pyogrio, path, class_field, layer, areas)
     shapes = shapely.from_wkb(geometries)
     present = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
     if not present.all():
@@ -53,7 +53,7 @@ def read_vector(
     return burnt, names, notes
 
 
-def _read(pyogrio: Any, path: Path, class_field: str | None, layer: str | None) -> tuple[Any, ...]:  # noqa: ANN401
+def _read(pyogrio: Any, path: Path, class_field: str | None, layer: str | None, areas: bool) -> tuple[Any, ...]:  # noqa: ANN401
     notes: list[str] = []
     try:
         # QGIS stores styles in a table of the file, which has no geometry.
@@ -70,6 +70,8 @@ def _read(pyogrio: Any, path: Path, class_field: str | None, layer: str | None) 
     table = dict(zip(fields, columns, strict=True))
     if geometries is None or not len(geometries):
         raise LabelError(f"{path} holds no features; draw at least two polygons or points of each class.")
+    if class_field is None and areas:
+        return meta, geometries, np.ones(len(geometries), np.int64), notes
     if class_field is None:
         usual = [name for name in fields if name.lower() in USUAL_FIELDS]
         if len(usual) != 1 and len(fields) != 1:
