@@ -27,7 +27,6 @@ def one_heap() -> None:
 
 def keep_windows() -> None:
     """Keep freed memory of tensors as large as a window's, even where the environment names a threshold, as that of dask's workers does."""
-    one_heap()
     _tune(TRIM_THRESHOLD, 2 * WINDOW)
     _tune(MMAP_THRESHOLD, WINDOW)
 

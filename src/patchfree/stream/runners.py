@@ -16,7 +16,7 @@ import torch
 
 from patchfree import __version__
 from patchfree.errors import MissingExtra, RunError
-from patchfree.heap import keep_windows
+from patchfree.heap import keep_windows, one_heap
 from patchfree.io.geotiff import CACHE_BYTES
 from patchfree.models._statistics import Part
 from patchfree.stream.budget import free_memory
@@ -52,6 +52,7 @@ class InThreads:
 
     def __call__(self, work: Work, todo: list[int]) -> Generator[tuple[int, Part | None]]:
         """The windows in their order."""
+        one_heap()
         keep_windows()
         before = torch.get_num_threads()
         _ = work.job.model, work.job.stages, work.job.cores, work.job.choice  # built once, not in every thread
