@@ -82,7 +82,7 @@ class OneByOne:
                 if self.stop_after is not None and len(self.done) >= self.stop_after:
                     raise KeyboardInterrupt(f"after {self.stop_after} windows")
                 self.done.append((*self.passes[-1], index))
-                yield index, work(index)
+                yield index, work.compute(index, work.load(index))
         finally:
             torch.set_num_threads(before)
 

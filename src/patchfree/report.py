@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import rc_context
 
 from patchfree import figures
-from patchfree.citations import references
+from patchfree.citations import references, sees_components
 from patchfree.files import write_bytes
 from patchfree.ground import crs_name, pixel_hectares, pixel_metres
 from patchfree.labels import Labels, class_title
@@ -148,6 +148,7 @@ def write_report(path: Path, evidence: Evidence) -> Path:
         verdicts=[describe_control(evidence.metrics, control) for control in evidence.metrics["controls"]],
         beside=_beside(evidence),
         references=references(evidence.metrics),
+        sees_components=sees_components(evidence.metrics),
     )
     write_bytes(path, html.encode())
     return path

@@ -134,8 +134,9 @@ def find_anomalies(
     references: tuple[str, ...] = detector.references
     for member in detector.members:
         references += member.references
+    called = name_of(method, DETECTORS)
     settings: dict[str, Any] = {
-        "method": name_of(method, DETECTORS),
+        "method": called,
         "suppress": suppress if isinstance(suppress, str) else how.title if how else "none",
         "seed": seed,
     }
@@ -155,17 +156,7 @@ def find_anomalies(
     scores, windows = score_windows(
         seen, score, halo=detector.halo, memory=budget - kept, tell=lambda done, of: tell(Progress("score", done, of))
     )
-    return Anomalies(
-        scores,
-        name,
-        grid,
-        bands,
-        name_of(method, DETECTORS),
-        settings | {"windows": windows},
-        tuple(notes),
-        view,
-        references,
-    )
+    return Anomalies(scores, name, grid, bands, called, settings | {"windows": windows}, tuple(notes), view, references)
 
 
 def detector_named(method: str | Detector) -> Detector:

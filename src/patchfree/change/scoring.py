@@ -230,6 +230,7 @@ def find_changes(
     )
     index = np.where(np.isfinite(scores), np.where(scores > parted.above, CHANGED, UNCHANGED), 0).astype(np.uint8)
     probability = np.where(index > 0, 0, np.nan).astype(np.float32) if same else parted.probability(scores)
+    called = name_of(method, METHODS)
     return Changes(
         scores=scores,
         index=index,
@@ -237,9 +238,9 @@ def find_changes(
         names=pair.names,
         grid=pair.grid,
         bands=pair.bands,
-        method=name_of(method, METHODS),
+        method=called,
         settings={
-            "method": name_of(method, METHODS),
+            "method": called,
             **dataclasses.asdict(chosen),
             "threshold": parted.way,
             **({"false_alarm": false_alarm} if parted.way == "chi-square" else {}),

@@ -51,9 +51,10 @@ def read_part(
     size = pieces.shape[-1]
     at_once = max(1, min(count, BUFFER // step)) if 0 < step - size <= SMALL_GAP else 1
     begin = offset + sum(start * stride for (start, _), stride in zip(bounds, strides, strict=True))
-    outer = product(*(range(0, n * stride, stride) for n, stride in zip(sizes[: inner - 1], strides, strict=False)))
+    apart = zip(sizes[: max(inner - 1, 0)], strides, strict=False)  # the axes above those of a group
+    outer = product(*(range(0, n * stride, stride) for n, stride in apart))
     with path.open("rb", buffering=0) as file:
-        for group, place in zip(pieces, outer if inner else [()], strict=True):
+        for group, place in zip(pieces, outer, strict=True):
             for first in range(0, count, at_once):
                 wanted = group[first : first + at_once]
                 file.seek(begin + sum(place) + first * step)

@@ -237,10 +237,6 @@ class Work:
     known: Mapping[str, Tensor]
     first: bool
 
-    def __call__(self, index: int) -> Part | None:
-        """Read a window and compute it."""
-        return self.compute(index, self.load(index))
-
     @torch.inference_mode()
     def compute(self, index: int, loaded: Loaded) -> Part | None:
         """Compute a window: its part of a statistic, or None when its maps are written or it holds no data."""

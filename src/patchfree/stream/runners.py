@@ -113,8 +113,9 @@ class OnDask:
         import distributed
 
         known = {name: value.numpy() for name, value in work.known.items()}
-        together = min(MOST_TOGETHER, -(-len(todo) // (4 * max(1, sum(self.client.nthreads().values())))))
-        parts = [todo[i : i + together] for i in range(0, len(todo), max(1, together))]
+        shares = 4 * max(1, sum(self.client.nthreads().values()))  # workers may be lost, and come back
+        together = max(1, min(MOST_TOGETHER, -(-len(todo) // shares)))
+        parts = [todo[i : i + together] for i in range(0, len(todo), together)]
         futures = self.client.map(
             _compute, parts, job=self.job, number=work.number, known=known, first=work.first, pure=False
         )
