@@ -154,7 +154,7 @@ def overfit(folder: Path, steps: int, reduce: int, seed: int, minutes: float) ->
         train=everything,
         val=np.zeros_like(everything),
         classes=2,
-        recipe=change_recipe("ar-cdnet-rgb", steps=steps),
+        recipe=change_recipe("ar-cdnet-rgb", steps=steps, flips=False, swap=False),  # to be learnt by heart
         seed=seed,
         device=torch.device("cpu"),
         windows=series.passes,

@@ -20,9 +20,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float64
-from scipy.linalg.blas import dsyrk, dtrsm
-from scipy.linalg.lapack import dpotrf
+from jaxtyping import Float64, Int
 
 from patchfree.anomalies._contract import Detector, check_rings
 from patchfree.errors import ConfigError
@@ -77,6 +75,9 @@ class LocalRX(Detector):
         return score
 
 
+AT_ONCE = 8  # Cholesky factors: more of them leave the processor's caches
+BORDER = 1e300
+"""Corner of a bordered matrix: larger than the square of any whitened spectrum."""
 LARGEST = 65
 """Widest outer window that is chosen without being asked for: the halo of a window is known before the scene is."""
 
@@ -103,44 +104,69 @@ def _row(
     top = min(max(0, row - outer // 2), h - height)
     band, held = white[top : top + height], valid[top : top + height]
     low, high = max(0, row - inner // 2) - top, min(h, row + inner // 2 + 1) - top
-    scores = np.full(w, np.nan)
-    scatter = np.zeros((k, k), order="F")
-    total, count = np.zeros(k), 0
+    here = band[row - top]
+    scores = np.where(held[row - top], np.square(here).sum(-1), np.nan)  # the distance from the scene's statistics
+    scatter, total, count = np.zeros((k, k)), np.zeros(k), 0
+    rings = np.zeros((AT_ONCE, k + 2, k + 2))
+    rings[:, [k, k + 1], [k, k + 1]] = BORDER
+    cols: list[int] = []
+    counts: list[int] = []
 
-    def change(sign: float, parts: list[tuple[slice, slice]]) -> None:
-        nonlocal scatter, total, count
+    def change(sign: int, parts: list[tuple[slice, slice]]) -> None:
+        nonlocal total, count
         pixels = np.concatenate([band[part].reshape(-1, k) for part in parts])
         if len(pixels):
-            scatter = dsyrk(sign, pixels.T, beta=1.0, c=scatter, lower=1, overwrite_c=1)
+            (np.add if sign > 0 else np.subtract)(scatter, pixels.T @ pixels, out=scatter)
             total += sign * pixels.sum(0)
-            count += int(sign) * sum(int(held[part].sum()) for part in parts)
+            count += sign * sum(int(held[part].sum()) for part in parts)
+
+    def score_waiting() -> None:
+        ready = rings[: len(cols)]
+        scores[cols] = _distances(ready, np.array(counts, int), scores[cols])
+        cols.clear()
+        counts.clear()
 
     rows, middle = slice(0, height), slice(low, high)
     left, first, last = 0, 0, 0  # of the outer window, and of the inner one
-    change(1.0, [(rows, slice(0, width))])
+    change(1, [(rows, slice(0, width))])
     for col in range(w):
         new_left = min(max(0, col - outer // 2), w - width)
         new_first, new_last = max(0, col - inner // 2), min(w, col + inner // 2 + 1)
         # What the outer window gains and the inner one loses enters the ring, and the other way round.
-        change(1.0, [(rows, slice(left + width, new_left + width)), (middle, slice(first, new_first))])
-        change(-1.0, [(rows, slice(left, new_left)), (middle, slice(last, new_last))])
+        change(1, [(rows, slice(left + width, new_left + width)), (middle, slice(first, new_first))])
+        change(-1, [(rows, slice(left, new_left)), (middle, slice(last, new_last))])
         left, first, last = new_left, new_first, new_last
-        if held[row - top, col]:
-            scores[col] = _distance(scatter, total, count, band[row - top, col])
+        if held[row - top, col] and count > k:
+            ring = rings[len(cols)]
+            ring[:k, :k], ring[k, :k], ring[k + 1, :k] = scatter, total, here[col]
+            cols.append(col)
+            counts.append(count)
+        if len(cols) == AT_ONCE:
+            score_waiting()
+    if cols:
+        score_waiting()
     return scores
 
 
-def _distance(
-    scatter: Float64[np.ndarray, "k k"], total: Float64[np.ndarray, " k"], count: int, pixel: Float64[np.ndarray, " k"]
-) -> float:
-    """Squared distance, from the sum of outer products about 0: Sherman and Morrison's formula takes out the mean."""
-    if count > len(pixel):
-        factor, failed = dpotrf(scatter, lower=1, clean=0)
-        if not failed:
-            mean = total / count
-            solved = dtrsm(1.0, factor, np.stack([pixel - mean, mean], 1), lower=1)
-            a, b, c = solved[:, 0] @ solved[:, 0], solved[:, 0] @ solved[:, 1], solved[:, 1] @ solved[:, 1]
-            rest = 1 - count * c
-            if rest > 0:
-                return float(count * (a + count * b * b / rest))
-    return float(pixel @ pixel)  # whitened by the scene's statistics: its distance from them
+def _distances(
+    rings: Float64[np.ndarray, "n m m"], counts: Int[np.ndarray, " n"], otherwise: Float64[np.ndarray, " n"]
+) -> Float64[np.ndarray, " n"]:
+    """Squared distances, from sums of outer products about 0 that are bordered by the sum of the ring and by the pixel.
+
+    Below the Cholesky factor of the sum of products stand both rows solved with it, as long as the corner is large enough
+    (NumPy's factor lets other threads compute meanwhile; SciPy's, and its triangular solution, do not). Sherman and
+    Morrison's formula takes out the mean.
+    """
+    try:
+        factors = np.linalg.cholesky(rings)
+    except np.linalg.LinAlgError:  # says nothing of which
+        if len(rings) == 1:
+            return otherwise
+        parts = (_distances(*(given[i : i + 1] for given in (rings, counts, otherwise))) for i in range(len(rings)))
+        return np.concatenate(list(parts))
+    mean, pixel = factors[:, -2, :-2] / counts[:, None], factors[:, -1, :-2]
+    gap = pixel - mean
+    a, b, c = ((one * other).sum(-1) for one, other in ((gap, gap), (gap, mean), (mean, mean)))
+    rest = 1 - counts * c
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(rest > 0, counts * (a + counts * b**2 / rest), otherwise)

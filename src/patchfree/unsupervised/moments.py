@@ -5,17 +5,33 @@ Dimension key: c bands, k axes, n pixels.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.linalg.blas import dsyrk
+from threadpoolctl import ThreadpoolController
 
 from patchfree.errors import SceneError
 
 CUT = 1e-9
 """Axes with less than this share of the largest variance are left out of an inverse (pseudo-inverse)."""
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Products and decompositions by one thread each, as long as this lasts.
+
+    Matrices as wide as a scene has bands are not worth sharing between threads, and BLAS's threads, once woken, keep a
+    processor busy for tens of milliseconds with waiting for more.
+    """
+    return _libraries().limit(limits=1, user_api="blas")
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """BLAS libraries of this process; to look for them takes milliseconds."""
+    return ThreadpoolController()
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +59,7 @@ class Moments:
         centred = spectra - mean[:, None]
         if weights is not None:
             centred *= np.sqrt(weights)
-        # The block lies band by band; its transpose is what BLAS calls a matrix by columns, so nothing is copied.
-        half = np.asarray(dsyrk(1.0, centred.T, trans=1, lower=1))
-        return cls(count, mean, np.tril(half) + np.tril(half, -1).T)
+        return cls(count, mean, centred @ centred.T)
 
     def merged(self, other: Moments) -> Moments:
         """Those of both sets of pixels together (Chan, Golub, LeVeque 1979)."""
@@ -93,7 +107,8 @@ def principal_axes(mean: Float64[np.ndarray, " c"], covariance: Float64[np.ndarr
     Raises:
         SceneError: all pixels are equal.
     """
-    variances, vectors = np.linalg.eigh(covariance)
+    with one_blas_thread():
+        variances, vectors = np.linalg.eigh(covariance)
     variances, vectors = variances[::-1], vectors[:, ::-1]
     scale = float(np.abs(mean).max(initial=0.0))
     if not variances[0] > (1e-7 * scale) ** 2:  # below the rounding of 32-bit numbers

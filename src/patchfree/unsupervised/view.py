@@ -17,12 +17,11 @@ from typing import TypeVar
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Int
-from threadpoolctl import threadpool_limits
 
 from patchfree.errors import SceneError
 from patchfree.io.source import BandChoice, SceneSource
 from patchfree.scene import Scene
-from patchfree.unsupervised.moments import Moments
+from patchfree.unsupervised.moments import Moments, one_blas_thread
 from patchfree.windows import Window, cover
 
 WINDOW = 256  # rows and columns of the windows that statistics are gathered over
@@ -55,7 +54,7 @@ def in_threads(work: Callable[[Given], Made], given: Iterable[Given]) -> Iterato
     """
     threads = torch.get_num_threads()
     waiting: deque[Future[Made]] = deque()
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
         for item in given:
             waiting.append(pool.submit(work, item))
             if len(waiting) > 2 * threads:
