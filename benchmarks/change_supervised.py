@@ -246,7 +246,7 @@ def main() -> None:
     elif given.what == "sparse":
         sparse(given.data, given.seeds, given.models, given.half, given.noise, given.steps)
     else:
-        overfit(given.data, given.steps or 400, given.reduce, given.seeds[0], given.minutes)
+        overfit(given.data, given.steps or 600, given.reduce, given.seeds[0], given.minutes)
 
 
 if __name__ == "__main__":
