@@ -22,7 +22,7 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.utils import gen_even_slices
 
 from patchfree.anomalies._contract import Detector, enough_pixels
-from patchfree.unsupervised.moments import CUT, one_blas_thread, principal_axes
+from patchfree.unsupervised.moments import one_blas_thread, principal_axes
 from patchfree.unsupervised.scores import Context, Score, score_spectra
 from patchfree.unsupervised.view import View
 
@@ -84,6 +84,3 @@ class Mahalanobis:
             white = self.weights[rows, used] @ spectra[used]
             distances += np.einsum("kn,kn->n", white, white)
         return distances
-
-
-__all__ = ["CUT", "GlobalRX", "Mahalanobis"]
