@@ -24,6 +24,10 @@ METHODS: dict[str, str] = {
     ),
     "group-norm": "Y. Wu, K. He (2018). Group Normalization. ECCV.",
     "squeeze-excitation": "J. Hu, L. Shen, G. Sun (2018). Squeeze-and-Excitation Networks. CVPR.",
+    "random-walks": (
+        "X. Kang, S. Li, L. Fang, M. Li, J. A. Benediktsson (2015). Extended Random Walker-Based Classification of Hyperspectral Images. "
+        "IEEE TGRS 53(1), 144-153. doi:10.1109/TGRS.2014.2319373"
+    ),
     "adamw": "I. Loshchilov, F. Hutter (2019). Decoupled Weight Decay Regularization. ICLR.",
     "one-cycle": "L. N. Smith, N. Topin (2019). Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates. SPIE 11006.",
     "label-smoothing": "C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna (2016). Rethinking the Inception Architecture for Computer Vision. CVPR.",

@@ -29,6 +29,7 @@ from patchfree.models import MODELS, SceneModel
 from patchfree.ranks import Ranks
 from patchfree.recipes import Recipe
 from patchfree.sample.stratified import balanced_step, epoch_length, smallest_handful, stratified_epoch
+from patchfree.standardise import edge_guide
 from patchfree.windows import Window
 
 VALIDATIONS = 10
@@ -149,6 +150,9 @@ class Trainer:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             model = MODELS[recipe.model](bands=len(values), classes=classes)
+        if model.guides:
+            guide = torch.from_numpy(edge_guide(values, valid, windows, model.guides))
+            model.prepare(guide, torch.from_numpy(class_offsets(index, train, classes, recipe)))
         model.recompute = recompute
         _check_suits(model, recipe)
         self.strides = {made.name: made.stride for stage in model.stages() for made in stage.gives}

@@ -109,7 +109,7 @@ class Work:
         # Before anything is trained: a split that shares pixels is refused.
         self.audit = leak_audit(
             job.split,
-            reach=model.reach,
+            reach=model.reach + model.smoothing,
             whole_scene=model.context is None,
             grid=job.scene.ground,
             windows=job.scene.patches,

@@ -103,7 +103,7 @@ RECIPES: dict[str, Recipe] = {
     # experiments behind each value.
     "default": Recipe(
         name="default",
-        model="freenet-half",
+        model="freenet-smooth",
         components=20,
         steps=100,
         optimiser="adamw",

@@ -16,7 +16,7 @@ Dimension key: c bands, h rows, w columns, k components, n pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from jaxtyping import Bool, Float32, Float64
 from scipy.linalg import eigh
 
 from patchfree.scene import Scene
+from patchfree.windows import Window
 
 RIDGE = 1e-6
 """Share of the mean variance of a band that is added to the noise of each."""
@@ -87,7 +88,7 @@ class Standardisation:
             standardised[:, ~valid] = 0
             return standardised
         found = np.empty((self.inputs, *valid.shape), np.float32)
-        for rows in _row_blocks(values.shape):
+        for rows, _ in _strips([(slice(0, len(valid)), slice(0, valid.shape[1]))], len(values)):
             part = (values[:, rows] - mean) / std
             part[:, ~valid[rows]] = 0
             # torch's product keeps to the threads that the window was given, numpy's does not.
@@ -120,29 +121,56 @@ def noise_adjusted(
     return np.asarray((axes / variances**0.25 / scale).T, np.float32)
 
 
+def edge_guide(
+    values: Float32[np.ndarray, "c h w"], valid: Bool[np.ndarray, "h w"], windows: Sequence[Window], count: int
+) -> Float32[np.ndarray, "g c"]:
+    """Components that tell edges from noise: the noise-adjusted ones, at the scale at which noise has the mean square 1.
+
+    Args:
+        values: of all scenes that train, standardised.
+        valid: where there is data.
+        windows: where each scene lies.
+        count: how many components; there are at most as many as bands.
+
+    Returns:
+        What each component takes of each band: the squares of the differences between neighbours in a row, summed over all
+        components, have the mean 1.
+    """
+    c = len(values)
+    whole, noise = _signal_and_noise(c, ((values[:, *w], valid[w]) for w in _strips(windows, c)))
+    found = noise_adjusted(whole, noise, min(count, c))
+    scale = 2 * float(np.einsum("gc,cd,gd->", found, noise, found))
+    return found / np.float32(np.sqrt(scale) or 1.0)
+
+
 def _covariances(scene: Scene, plain: Standardisation) -> tuple[Float64[np.ndarray, "c c"], Float64[np.ndarray, "c c"]]:
-    """Of the standardised bands, and of their noise: half the covariance of differences between neighbours in a row.
+    """Those of `_signal_and_noise` of the standardised bands of a scene."""
+    c, valid = len(scene.values), scene.valid
+    strips = _strips(scene.windows, c)
+    return _signal_and_noise(c, ((plain.apply_to(scene.values[:, *w], valid[w]), valid[w]) for w in strips))
+
+
+def _signal_and_noise(
+    c: int, parts: Iterable[tuple[Float32[np.ndarray, "c _ _"], Bool[np.ndarray, "_ _"]]]
+) -> tuple[Float64[np.ndarray, "c c"], Float64[np.ndarray, "c c"]]:
+    """Covariances of standardised bands, and of their noise: half the covariance of differences between neighbours in a row.
 
     A scene without two neighbours in a row has no noise that could be told: then all bands count as equally noisy.
     """
-    c = len(scene.values)
     whole, noise, pixels, pairs = np.zeros((c, c)), np.zeros((c, c)), 0, 0
-    for window in scene.windows:
-        values, valid = scene.values[:, *window], scene.valid[window]
-        for rows in _row_blocks(values.shape):
-            held = valid[rows]
-            part = plain.apply_to(values[:, rows], held).astype(np.float64)
-            spectra = part[:, held]
-            both = held[:, 1:] & held[:, :-1]
-            steps = (part[:, :, 1:] - part[:, :, :-1])[:, both]
-            whole += spectra @ spectra.T
-            noise += steps @ steps.T
-            pixels, pairs = pixels + spectra.shape[1], pairs + steps.shape[1]
+    for values, held in parts:
+        part = values.astype(np.float64)
+        spectra = part[:, held]
+        both = held[:, 1:] & held[:, :-1]
+        steps = (part[:, :, 1:] - part[:, :, :-1])[:, both]
+        whole += spectra @ spectra.T
+        noise += steps @ steps.T
+        pixels, pairs = pixels + spectra.shape[1], pairs + steps.shape[1]
     return whole / max(pixels, 1), noise / (2 * pairs) if pairs else np.eye(c)
 
 
-def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Slices of rows that hold not too many numbers at a time."""
-    bands, h, w = shape
-    step = max(1, NUMBERS_AT_ONCE // max(1, bands * w))
-    return (slice(top, top + step) for top in range(0, h, step))
+def _strips(windows: Iterable[Window], bands: int) -> Iterator[Window]:
+    """The windows, cut into rows that hold not too many numbers at a time."""
+    for rows, cols in windows:
+        step = max(1, NUMBERS_AT_ONCE // max(1, bands * (cols.stop - cols.start)))
+        yield from ((slice(top, min(top + step, rows.stop)), cols) for top in range(rows.start, rows.stop, step))

@@ -104,6 +104,8 @@ def test_a_scene_has_the_same_scores_alone_and_in_a_batch(model, masked, bands):
 def test_scores_are_the_same_in_training_and_evaluation(model, bands):
     if model.batch_statistics:
         pytest.skip("in training this network takes statistics over several scenes at a time")
+    if model.smoothing:
+        pytest.skip("this network smooths in evaluation only")
     x = random_scene(1, bands, 16, 16)
     assert torch.equal(model.train()(x), model.eval()(x))
 
@@ -277,8 +279,9 @@ def test_every_map_that_a_stage_gives_is_read_and_given_once(model, streaming):
 @pytest.mark.parametrize("core", [((4, 5), (6, 7)), ((5, 7), (4, 6))], ids=str)
 def test_a_pixel_depends_on_nothing_beyond_its_stages_halo(model, core, bands, streaming):
     """With the statistics given: what lies outside the window does not change the core, here in strides of the network."""
-    shape = (11 * model.stride, 11 * model.stride)
-    core = tuple(slice(first * model.stride, last * model.stride) for first, last in core)
+    more = -(-model.smoothing // model.stride)
+    shape = ((11 + 2 * more) * model.stride,) * 2
+    core = tuple(slice((more + first) * model.stride, (more + last) * model.stride) for first, last in core)
     x, valid = random_scene(1, bands, *shape), random_scene(1, *shape, seed=2) > -1.5
     recording, strides = Recording(), {"scene": 1}
     with torch.no_grad():

@@ -19,6 +19,7 @@ from patchfree.confusion import accuracies, confusion_counts
 from patchfree.device import choose_device
 from patchfree.files import write_bytes
 from patchfree.models import MODELS
+from patchfree.recipes import RECIPES
 from patchfree.split import Split, leak_audit
 from patchfree.standardise import Standardisation
 
@@ -90,8 +91,8 @@ def _work_done(fitted: Fitted, rates: dict[str, float], times: dict[str, float])
 
 def _facts(loaded: Loaded, chosen: Split) -> dict[str, Any]:
     """Pixels of each part, and how far the test pixels lie from the others."""
-    network = MODELS["freenet"]
-    audit = leak_audit(chosen, reach=network.reach, whole_scene=True, grid=loaded.scene.grid)
+    network = MODELS[RECIPES["default"].model]
+    audit = leak_audit(chosen, reach=network.reach + network.smoothing, whole_scene=True, grid=loaded.scene.grid)
     tested = np.unique(loaded.labels.index[chosen.test])
     return {
         "train_pixels": int(chosen.train.sum()),

@@ -7,6 +7,7 @@ from patchfree.models._contract import SceneModel
 from patchfree.models.ar_cdnet import ARCDNet
 from patchfree.models.ar_cdnet_rgb import ARCDNetRGB
 from patchfree.models.freenet import FreeNet, FreeNetHalf
+from patchfree.models.freenet_smooth import FreeNetSmooth
 from patchfree.models.fully_convolutional import EarlyFusion, SiameseDifference
 from patchfree.models.siamese_freenet import SiameseFreeNet
 
@@ -18,6 +19,7 @@ MODELS: dict[str, type[SceneModel]] = {
     "fc-siam-diff": SiameseDifference,
     "freenet": FreeNet,
     "freenet-half": FreeNetHalf,
+    "freenet-smooth": FreeNetSmooth,
     "siamese-freenet": SiameseFreeNet,
     "unet": EarlyFusion,
 }

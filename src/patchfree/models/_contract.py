@@ -79,12 +79,14 @@ class SceneModel(nn.Module, ABC):
     Attributes:
         context: halo in pixels with which a window gives the scene's answer; None: only the whole scene does.
         reach: farthest pixel, in pixels, that the convolution kernels connect to an output pixel.
+        smoothing: how much farther, in pixels, the scores reach in evaluation, where they are smoothed; training smooths nothing.
         stride: of its coarsest map; windows of a larger scene start at multiples of it.
         dates: 2 for a network of two dates: its bands are those of the first date, then those of the second.
         symmetric: of a network of two dates: swapping them leaves the scores as they are.
         streams: False for a network that can only run on a scene in one piece.
         batch_statistics: True for a network that in training takes statistics over several scenes at a time.
         references: keys of `patchfree.citations.METHODS`.
+        guides: how many components of the scene with the most signal for their noise `prepare` is to be given.
         supervised: the maps that a training may compare with labels; what else it predicts stands here beside "scores".
         recompute: keep only what the stages give, and compute what lies between anew for the gradient: less memory, the same
             numbers, a longer step (Chen et al., "Training deep nets with sublinear memory cost", arXiv:1604.06174, 2016).
@@ -92,12 +94,14 @@ class SceneModel(nn.Module, ABC):
 
     context: ClassVar[int | None]
     reach: ClassVar[int]
+    smoothing: ClassVar[int] = 0
     stride: ClassVar[int] = 1
     references: ClassVar[tuple[str, ...]]
     dates: ClassVar[int] = 1
     symmetric: ClassVar[bool] = False
     streams: ClassVar[bool] = True
     batch_statistics: ClassVar[bool] = False
+    guides: ClassVar[int] = 0
     supervised: ClassVar[tuple[str, ...]] = ("scores",)
 
     def __init__(self, *, bands: int, classes: int) -> None:
@@ -109,6 +113,14 @@ class SceneModel(nn.Module, ABC):
     @abstractmethod
     def stages(self) -> tuple[Stage, ...]:
         """The network as a chain of stages; the last gives "scores", and "uncertainty" if the network predicts one."""
+
+    def prepare(self, guide: Float[Tensor, "g c"], prior: Float[Tensor, " k"]) -> None:
+        """Take what a training knows before its first step, if the network has a use for it.
+
+        Args:
+            guide: what the `guides` components take of each band (`patchfree.standardise.edge_guide`).
+            prior: what will be added to the scores of each class.
+        """
 
     def forward(
         self,

@@ -22,6 +22,7 @@ Dimension key: b batch, c channels, k classes, h rows, w columns.
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class FreeNet(SceneModel):
     context = None
     reach = 45  # 38 by the kernels, and up to 7 more towards the top left by the upsampling
     stride = 8
-    references = ("freenet", "group-norm", "squeeze-excitation")
+    references: ClassVar[tuple[str, ...]] = ("freenet", "group-norm", "squeeze-excitation")
 
     def __init__(self, *, bands: int, classes: int, width: float = 1.0, blocks: Sequence[int] = (1, 1, 1, 1)) -> None:
         super().__init__(bands=bands, classes=classes)
