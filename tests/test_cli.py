@@ -417,6 +417,17 @@ def test_ignored_class_is_neither_trained_nor_mapped(cli, files, tmp_path, name)
         assert set(np.unique(source.read(1))) == {1, 14}
 
 
+def test_another_network_takes_the_place_of_the_recipes(cli, files, tmp_path):
+    chosen = ("--steps", 4, "--control", "none", "--model", "freenet-half")
+    cli.ok("train", files.scene, files.labels, "--out", tmp_path / "run", *chosen)
+    assert read_json(tmp_path / "run" / "model.json")["model"] == "freenet-half"
+    message = (
+        "changes between two dates .patchfree change.; for land cover there are freenet, freenet-half, freenet-smooth"
+    )
+    cli.refused(2, message, "train", files.scene, files.labels, "--out", tmp_path / "other", "--model", "unet")
+    assert not (tmp_path / "other").exists()
+
+
 def test_paper_recipe_is_used_with_fewer_steps(cli, files, tmp_path):
     cli.ok("train", files.scene, files.labels, "--out", tmp_path / "run", *QUICK, "--recipe", "paper")
     recipe = read_json(tmp_path / "run" / "metrics.json")["recipe"]

@@ -71,6 +71,13 @@ def train(
         str | None, typer.Option("--validation", metavar="FILE", help="Labels for validation, with --train.")
     ] = None,
     recipe: RecipeName = "default",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NETWORK",
+            help="In place of the recipe's: freenet, freenet-half, or freenet-smooth (half, smoothed along what looks alike).",
+        ),
+    ] = None,
     seed: Seed = 0,
     steps: Steps = None,
     learning_rate: LearningRate = None,
@@ -115,7 +122,7 @@ def train(
     from patchfree.stream.budget import installed_memory, parse_bytes
     from patchfree.training import train as train_scene
 
-    chosen = chosen_recipe(recipe, steps, learning_rate)
+    chosen = chosen_recipe(recipe, steps, learning_rate, model)
     budget = installed_memory() if memory is None else parse_bytes(memory)
     opened, reference, split = job_given(
         scene,

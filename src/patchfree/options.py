@@ -57,11 +57,16 @@ def _band_list(text: str) -> list[int]:
     return numbers
 
 
-def chosen_recipe(name: str, steps: int | None, learning_rate: float | None) -> Recipe:
-    """The recipe with the steps and the rate that were asked for."""
+def chosen_recipe(name: str, steps: int | None, learning_rate: float | None, model: str | None = None) -> Recipe:
+    """The recipe with the steps, the rate and the network that were asked for."""
+    from patchfree.models import MODELS
     from patchfree.recipes import get_recipe
 
-    asked = {"steps": steps, "learning_rate": learning_rate}
+    one_date = sorted(name for name, kind in MODELS.items() if kind.dates == 1)
+    if model is not None and model not in one_date:
+        other = ", which is for the changes between two dates (patchfree change)" if model in MODELS else ""
+        raise ConfigError(f"Got --model {model}{other}; for land cover there are {', '.join(one_date)}.")
+    asked = {"steps": steps, "learning_rate": learning_rate, "model": model}
     return get_recipe(name, **{setting: value for setting, value in asked.items() if value is not None})
 
 

@@ -8,10 +8,11 @@ import torch
 from scipy.sparse import coo_array, diags_array
 from scipy.sparse.linalg import spsolve
 
-from patchfree.models import freenet_smooth
+from patchfree.models import _walks
 from patchfree.models._contract import Masks
 from patchfree.models._statistics import OF_THE_SCENE
-from patchfree.models.freenet_smooth import FLOOR, NEIGHBOURS, SHARPNESS, STOP, FreeNetSmooth
+from patchfree.models._walks import NEIGHBOURS, SHARPNESS, STOP
+from patchfree.models.freenet_smooth import FLOOR, FreeNetSmooth
 from patchfree.standardise import edge_guide
 
 K, H, W = 3, 9, 12
@@ -62,7 +63,7 @@ def walked_exactly(scene, guide, chances):
 
 
 def test_with_many_steps_it_solves_the_linear_system(network, monkeypatch):
-    monkeypatch.setattr(freenet_smooth, "STEPS", 2000)
+    monkeypatch.setattr(_walks, "STEPS", 2000)
     rng = np.random.default_rng(1)
     scene, scores = rng.normal(size=(2, H, W)), rng.normal(size=(K, H, W))
     network.prepare(torch.tensor([[0.5, 0.1], [0.0, 0.7]]), torch.tensor([0.3, 0.0, -0.4]))

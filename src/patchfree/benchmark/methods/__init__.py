@@ -20,6 +20,7 @@ PAPER = "freenet-paper"  # what the recipe `paper` is called among other papers'
 METHODS: dict[str, Method] = {
     "svm": control_method("svm", cost=0),
     "svm-smooth": control_method("svm", cost=1, smooth=True),
+    "svm-walks": control_method("svm", cost=1, walks=True),
     "rf": control_method("rf", cost=1),
     "cnn1d": patch_method(CNN1D, cost=2),
     "cnn2d": patch_method(CNN2D, cost=3),

@@ -1,7 +1,8 @@
-"""Classifiers of single spectra: the controls of patchfree, as methods of the benchmark; and the SVM on smoothed components.
+"""Classifiers of single spectra: the controls of patchfree, as methods of the benchmark; and the SVM with neighbours at its sides.
 
 Smoothing is the least that a method can do with neighbours. A network of neighbourhoods that is no better than an SVM behind a
-Gaussian filter has not learnt anything of space. The components are those of `patchfree.standardise`.
+Gaussian filter, or than an SVM whose map is smoothed along what looks alike (Kang et al. 2015), has not learnt anything of space.
+The components are those of `patchfree.standardise`, the walks those of our default network.
 """
 
 from __future__ import annotations
@@ -9,24 +10,29 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 from scipy.ndimage import gaussian_filter
 
 from patchfree.benchmark.method import Fitted, Method, Training
 from patchfree.citations import METHODS as REFERENCES
 from patchfree.controls import CONTROLS
-from patchfree.standardise import Standardisation
+from patchfree.models._walks import SHARPNESS, STEPS, STOP, links, walk
+from patchfree.models.freenet_smooth import FreeNetSmooth
+from patchfree.standardise import Standardisation, edge_guide
 
+GUIDES = FreeNetSmooth.guides
 COMPONENTS, BLUR_PX = 30, 1.5
 
 
-def control_method(name: str, *, cost: int, smooth: bool = False) -> Method:
+def control_method(name: str, *, cost: int, smooth: bool = False, walks: bool = False) -> Method:
     """A control of `patchfree.controls`, trained on all labels that the protocol grants.
 
     Args:
         name: of the control.
         cost: where it stands among the methods.
         smooth: give it smoothed noise-adjusted components in place of the bands.
+        walks: smooth its map along what looks alike, by random walks.
     """
     title, train = CONTROLS[name]
 
@@ -41,10 +47,18 @@ def control_method(name: str, *, cost: int, smooth: bool = False) -> Method:
             mapped = np.asarray(fitted.predict(features[:, training.valid].T))
             scores = np.zeros((len(training.legend), *training.valid.shape), np.float32)
             scores[:, training.valid] = mapped == np.arange(1, len(training.legend) + 1)[:, None]
-            return scores
+            return _walked(scores, training) if walks else scores
 
         return Fitted(score, settings=settings)
 
+    if walks:
+        return Method(
+            f"{title}, random walks",
+            fit,
+            {"control": name, "walks": [STEPS, STOP, SHARPNESS, GUIDES]},
+            f"{REFERENCES[name]} {REFERENCES['random-walks']}",
+            cost,
+        )
     if not smooth:
         return Method(title, fit, {"control": name}, REFERENCES[name], cost)
     cite = f"{REFERENCES[name]} {REFERENCES['noise-adjusted']}"
@@ -58,3 +72,12 @@ def _smoothed(training: Training) -> Float32[np.ndarray, "k h w"]:
     values = Standardisation.of(training.scene, COMPONENTS).apply(training.scene)
     share = gaussian_filter(held, BLUR_PX)
     return np.stack([gaussian_filter(layer, BLUR_PX) for layer in values]) / np.maximum(share, 1e-6)
+
+
+def _walked(scores: Float32[np.ndarray, "k h w"], training: Training) -> Float32[np.ndarray, "k h w"]:
+    """A map of zeros and ones, smoothed as our default network smooths its probabilities."""
+    values, valid = training.values, training.valid
+    guide = edge_guide(values, valid, [(slice(0, valid.shape[0]), slice(0, valid.shape[1]))], GUIDES)
+    seen = torch.from_numpy(np.einsum("gc,chw->ghw", guide, values))[None]
+    ends = walk(torch.from_numpy(scores)[None].movedim(1, -1), links(seen, torch.from_numpy(valid)[None, None].float()))
+    return np.ascontiguousarray(ends[0].movedim(-1, 0).numpy())
