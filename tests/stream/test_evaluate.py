@@ -20,7 +20,7 @@ from windowed import BANDS, LEGEND, OneByOne, Small, outputs_of, saved, untraine
 
 SHAPE, SIZE, WINDOWS = (37, 45), 16, 9
 ALL = ("map", "probabilities", "uncertainty", "scores")
-STORED_STAGES, STATISTICS = 8, 9  # of the network: stages that store a map or the scores, and means and variances
+STORED_STAGES, STATISTICS = 7, 9  # of the network: stages that store a map or the scores, and means and variances
 
 
 class Deep(FreeNet):

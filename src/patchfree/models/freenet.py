@@ -83,11 +83,11 @@ class FreeNet(SceneModel):
             down.append(
                 Stage((f"down{level}" if level else "scene",), gives, halo, stride, partial(self._encode, level))
             )
-            name, width = (f"up{level}", self.inner) if level else ("scores", self.classes)
+            gives = (FeatureMap(f"up{level}", self.inner, stride, cheap=level == 1),)
+            if level == 0:
+                gives = (FeatureMap("scores", self.classes),)
             reads = (features.name, f"up{level + 1}") if level < last else (features.name,)
-            up.append(
-                Stage(reads, (FeatureMap(name, width, stride),), 2 * stride, stride, partial(self._decode, level))
-            )
+            up.append(Stage(reads, gives, 2 * stride, stride, partial(self._decode, level)))
         return (*down, *reversed(up))
 
     def _encode(

@@ -98,10 +98,22 @@ class Evaluation:
 
     def chain(self, number: int) -> tuple[Stage, ...]:
         """The stages that must run to give what this stage gives: those before it whose maps are not stored, and itself."""
-        stage = self.stages[number]
+        return (*(part for i in self._before(number) for part in self.chain(i)), self.stages[number])
+
+    def around(self, core: Window, number: int) -> Window:
+        """A core and as much around it as the chain of a stage needs, from where its coarsest map has a pixel."""
+        chain = self.chain(number)
+        read = [self.maps[name].stride for stage in chain for name in stage.reads if name != "scene"]
+        coarsest = max(read + [made.stride for stage in chain for made in stage.gives])
+        return expand(core, self._halo(number), self.source.grid.shape, align=coarsest)
+
+    def _before(self, number: int) -> list[int]:
+        """The stages that give what a stage reads and what is not stored."""
         makers = {made.name: i for i, other in enumerate(self.stages) for made in other.gives}
-        before = [makers[name] for name in stage.reads if name != "scene" and self.maps[name].cheap]
-        return (*(part for i in sorted(before) for part in self.chain(i)), stage)
+        return sorted(makers[name] for name in self.stages[number].reads if name in makers and self.maps[name].cheap)
+
+    def _halo(self, number: int) -> int:
+        return self.stages[number].halo + max((self._halo(i) for i in self._before(number)), default=0)
 
     def inputs(self, number: int) -> set[str]:
         """What the chain of a stage reads from disk: the scene, and stored feature maps."""
@@ -241,7 +253,7 @@ class Work:
     def compute(self, index: int, loaded: Loaded) -> Part | None:
         """Compute a window: its part of a statistic, or None when its maps are written or it holds no data."""
         job, core = self.job, self.job.cores[index]
-        chain, window, (arrays, valid) = job.chain(self.number), self._window(core), loaded
+        chain, window, (arrays, valid) = job.chain(self.number), job.around(core, self.number), loaded
         stage = chain[-1]
         if not valid[inside(core, window)].any():
             if stage is job.stages[-1]:  # its outputs are not all 0: layers of numbers hold NaN where there is no data
@@ -270,14 +282,10 @@ class Work:
                 job.file(made).write(at_stride(core, made.stride), values.permute(1, 2, 0).cpu().numpy())
         return None
 
-    def _window(self, core: Window) -> Window:
-        halo = sum(stage.halo for stage in self.job.chain(self.number))
-        return expand(core, halo, self.job.source.grid.shape, align=self.job.model.stride)
-
     def load(self, index: int) -> Loaded:
         """The maps that a window reads, and where there is data in it."""
         job, core = self.job, self.job.cores[index]
-        inputs, window = job.inputs(self.number), self._window(core)
+        inputs, window = job.inputs(self.number), job.around(core, self.number)
         maps: dict[str, Shaped[np.ndarray, "_ _ _"]] = {}
         if "scene" in inputs:
             values, valid = job.source.read(window, job.choice)
