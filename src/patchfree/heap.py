@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, HEAPS = -1, -3, -8  # of glibc's malloc.h
 NEVER = -1
-WHOLE_SCENE, WINDOW = 2**30, 2**25  # bytes of the largest tensors that are kept; glibc itself comes to the latter
+WHOLE_SCENE, WINDOW = 2**30, 2**26  # bytes of the largest tensors that are kept; glibc itself comes to the latter
 
 
 def one_heap() -> None:
@@ -27,7 +27,7 @@ def one_heap() -> None:
 
 def keep_windows() -> None:
     """Keep freed memory of tensors as large as a window's, even where the environment names a threshold, as that of dask's workers does."""
-    _tune(TRIM_THRESHOLD, 2 * WINDOW)
+    _tune(TRIM_THRESHOLD, 8 * WINDOW)
     _tune(MMAP_THRESHOLD, WINDOW)
 
 
