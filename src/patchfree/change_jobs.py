@@ -19,6 +19,7 @@ from patchfree.change.listed import open_pairs
 from patchfree.change.products import check_folder
 from patchfree.change.reference import LEGEND, labels_of_areas, labels_of_classes
 from patchfree.change.scoring import Changes, DatesView, equal_dates
+from patchfree.change.spreads import Spreads
 from patchfree.change.supervised import check_bands, train_change, write_change_maps, write_change_page
 from patchfree.change.truth import read_truth
 from patchfree.errors import ConfigError, LabelError, RunError, SceneError
@@ -36,13 +37,16 @@ from patchfree.recipes import Recipe
 from patchfree.run import Run, load_run
 from patchfree.scene import DATES, Grid, Scene
 from patchfree.series import join_labels, join_scenes
-from patchfree.split import Split, given_split, split_scenes
+from patchfree.split import Split, split_scenes
 from patchfree.stream.budget import installed_memory
 from patchfree.stream.mapping import MapFiles, map_scene
 from patchfree.training import Outputs
 
 PLAIN = Reading(None, "", None, None, None, None, None, 1)
 """How the pair's own files are read: they hold all that was said of the scenes and labels."""
+
+ALL, TRAIN, TEST = "labels.tif", "labels-train.tif", "labels-test.tif"
+"""The labels of a run as they were understood; the latter two where a truth tests."""
 
 Tell = Callable[[Progress], None]
 
@@ -60,6 +64,7 @@ class Training:
     device: str = "auto"
     overwrite: bool = False
     command: str | None = None
+    spreads: Spreads = dataclasses.field(default_factory=Spreads)
 
     def run(self, scene: Scene, labels: Labels, split: Split | None, out: Path, tell: Tell) -> Run:
         """Train on a pair, or on several on one canvas, and write the run."""
@@ -72,6 +77,7 @@ class Training:
             controls=self.controls,
             refit=self.refit,
             error_rate=self.error_rate,
+            spreads=self.spreads,
             memory=self.memory,
             out=out,
             outputs=Outputs(overwrite=self.overwrite, command=self.command),
@@ -91,6 +97,12 @@ class LabelFiles:
     truth_unchanged: str | None = None
     class_field: str | None = None
     layer: str | None = None
+
+    @property
+    def given(self) -> list[str]:
+        """The paths of all of them."""
+        files = (self.changed, self.unchanged, self.labels, self.truth, self.truth_unchanged)
+        return [path for path in files if path is not None]
 
     def learnt(self, grid: Grid) -> Labels:
         """The labels to learn from.
@@ -146,16 +158,23 @@ def train_given(dates: Dates, files: LabelFiles, *, ways: Ways, out: Path, train
     check_bands(training.recipe.model, dates.names[0], len(dates.bands))
     if truth is not None and ways != Ways(None, None, None, None):
         raise ConfigError("Got --truth and a way to split the labels; the truth is what is tested on. Leave out one.")
-    held = labels if truth is None else _both(labels, truth)
+    apart, notes = (None, ()) if truth is None else _apart(labels, truth)
+    held = labels if apart is None else _both(labels, apart)
+    for name in (ALL, TRAIN, TEST):
+        if (out / name).resolve() in {Path(path).resolve() for path in files.given}:
+            raise ConfigError(f"{out / name} would be written over by the run. Choose another --out.")
     check_writable(out)
+    parts = {ALL: held} | ({} if apart is None else {TRAIN: labels, TEST: apart})
     if not training.overwrite:
-        _refuse_others(out, held)
+        _refuse_others(out, parts)
+    for name in {TRAIN, TEST} - parts.keys():
+        (out / name).unlink(missing_ok=True)  # of a run that is replaced
     scene = str(dates.write(out / "dates.pair.json"))
-    path = write_class_map(out / "labels.tif", held.index, LEGEND, dates.grid)
+    paths = {name: str(write_class_map(out / name, part.index, LEGEND, dates.grid)) for name, part in parts.items()}
     opened, reference, split = job_given(
         scene,
-        str(path),
-        (None, None, None),
+        paths[ALL] if apart is None else None,
+        (paths.get(TRAIN), paths.get(TEST), None),
         PLAIN,
         ignore=(),
         ways=ways,
@@ -164,31 +183,27 @@ def train_given(dates: Dates, files: LabelFiles, *, ways: Ways, out: Path, train
         memory=installed_memory() if training.memory is None else training.memory,
     )
     reference = dataclasses.replace(reference, legend=LEGEND, notes=labels.notes)
-    if truth is not None:
-        if opened.cut is not None:
-            raise ConfigError(
-                "This pair does not fit into the memory, and --truth is given; leave it out to test on blocks of the labels, or give more "
-                "--memory."
-            )
-        reference, split = _tested_on(labels.within(opened.valid), truth.within(opened.valid), training.seed)
-    return training.run(opened, reference, split, out, tell)
+    return training.run(opened, reference, dataclasses.replace(split, notes=(*split.notes, *notes)), out, tell)
 
 
-def _refuse_others(out: Path, labels: Labels) -> None:
-    """Before anything is written: refuse a folder with a run of other labels.
+def _refuse_others(out: Path, parts: dict[str, Labels]) -> None:
+    """Before anything is written: refuse a folder with a run of other labels, or of others to test on.
 
     Raises:
         RunError: it holds one.
     """
     if not (out / "metrics.json").is_file():
         return
-    path = out / "labels.tif"
-    there = None
-    if path.is_file():
-        with open_raster(path) as source:
-            there = source.read(1)
-    if there is None or there.shape != labels.index.shape or (there != labels.index).any():
+    if any(not _same(out / name, parts.get(name)) for name in (ALL, TRAIN, TEST)):
         raise RunError(f"{out} holds a finished run with other labels. Choose another --out, or pass --overwrite.")
+
+
+def _same(path: Path, labels: Labels | None) -> bool:
+    """Whether a file holds these labels, or is not there if there are none."""
+    if labels is None or not path.is_file():
+        return labels is None and not path.is_file()
+    with open_raster(path) as source:
+        return np.array_equal(source.read(1), labels.index)
 
 
 def _both(labels: Labels, truth: Labels) -> Labels:
@@ -196,17 +211,18 @@ def _both(labels: Labels, truth: Labels) -> Labels:
     return Labels(np.where(labels.index > 0, labels.index, truth.index), LEGEND)
 
 
-def _tested_on(labels: Labels, truth: Labels, seed: int) -> tuple[Labels, Split]:
-    """Labels that train, and others that test: the truth without the pixels that train."""
+def _apart(labels: Labels, truth: Labels) -> tuple[Labels, tuple[str, ...]]:
+    """The truth without the pixels that train, and what is to be said of it.
+
+    Raises:
+        LabelError: nothing is left.
+    """
     apart = truth.within(labels.index == 0)
     if not (apart.index > 0).any():
         raise LabelError("All pixels of the truth are training labels too; a test needs others.")
     lost = int((truth.index > 0).sum() - (apart.index > 0).sum())
-    found, split = given_split(labels, apart, seed=seed)
-    if not lost:
-        return found, split
     note = f"{lost:,} pixels of the truth are training labels too, and do not count in the test."
-    return found, dataclasses.replace(split, notes=(*split.notes, note))
+    return apart, (note,) if lost else ()
 
 
 def train_listed(table: Path, *, keep_going: bool, out: Path, training: Training, tell: Tell) -> tuple[Run, list[str]]:

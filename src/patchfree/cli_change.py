@@ -87,6 +87,14 @@ def change(
             help="With labels: share of pixels whose true class may be missing in decided.tif.  [default: 0.1]"
         ),
     ] = None,
+    dropout_passes: Annotated[
+        int | None,
+        typer.Option(help="With labels: write spread.tif, how far so many answers lie apart if channels are dropped."),
+    ] = None,
+    ensemble: Annotated[
+        int | None,
+        typer.Option(help="With labels: write spread.tif, how far the answers of so many networks lie apart."),
+    ] = None,
     class_field: ClassField = None,
     layer: Layer = None,
     threshold: Annotated[
@@ -154,6 +162,7 @@ def change(
     learning = {
         "--model": model, "--steps": steps, "--learning-rate": learning_rate, "--blocks": blocks, "--buffer": buffer,
         "--per-class": per_class, "--fraction": fraction, "--refit": refit or None, "--control": control, "--error-rate": error_rate,
+        "--dropout-passes": dropout_passes, "--ensemble": ensemble,
     }  # fmt: skip
     comparing = {"--threshold": threshold, "--false-alarm": false_alarm, "--normalise": normalise}
     with_labels = asked == ["--changed, --unchanged or --labels"]
@@ -167,6 +176,7 @@ def change(
     from patchfree.change.products import check_folder, write_changes
     from patchfree.change.recipes import DEFAULT, change_recipe
     from patchfree.change.scoring import find_changes, method_named
+    from patchfree.change.spreads import Spreads
     from patchfree.change.threshold import FALSE_ALARM
     from patchfree.change.truth import read_truth
     from patchfree.change_jobs import LabelFiles, Training, map_given
@@ -195,6 +205,7 @@ def change(
                 recipe=change_recipe(model or DEFAULT, **_given(steps=steps, learning_rate=learning_rate)),
                 controls=chosen_controls(control),
                 **_given(error_rate=error_rate, memory=bytes_given),
+                spreads=Spreads(**_given(dropout=dropout_passes, ensemble=ensemble)),
                 seed=seed,
                 refit=refit,
                 device=device,
@@ -265,6 +276,10 @@ def _learn(dates: Dates, files: LabelFiles, ways: Ways, training: Training, out:
         run = train_given(dates, files, ways=ways, out=out, training=training, tell=lambda state: tell("", state))
     show.summary(run)
     show.line(run.metrics["change"]["conformal"]["says"])
+    for name, judged in run.metrics["change"].get("spreads", {}).items():
+        area = judged["auroc_of_errors"]
+        told = "there were no errors to tell" if area is None else f"it tells errors with an AUROC of {area:.3f}"
+        show.line(f"spread.tif, {name} of {judged['answers']}: {told} at the test pixels.")
 
 
 def _found(found: Changes, out: Path) -> None:

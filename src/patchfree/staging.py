@@ -18,7 +18,7 @@ from patchfree.run import SCENES, UNFINISHED, Run, load_run, read_json
 CHECKPOINTS = ("estimate.safetensors", "refit.safetensors")
 OUTPUTS = (
     "map.tif", "map.tif.aux.xml", "map.qml", "split.tif", "split.tif.aux.xml", "split.qml", "probabilities.tif",
-    "uncertainty.tif", "uncertainty.qml", "score.tif", "decided.tif", "decided.tif.aux.xml", "decided.qml", "objects.gpkg", "model.safetensors", "statistics.safetensors", "model.json", "item.json",
+    "uncertainty.tif", "uncertainty.qml", "score.tif", "spread.tif", "decided.tif", "decided.tif.aux.xml", "decided.qml", "objects.gpkg", "model.safetensors", "statistics.safetensors", "model.json", "item.json",
     "log.jsonl", "report.html", "training.html", "figures", SCENES, "metrics.json",
 )  # fmt: skip
 """Everything that a run may put into its folder; metrics.json comes last, its presence says that the run is whole."""

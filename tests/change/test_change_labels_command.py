@@ -7,11 +7,14 @@ import json
 import numpy as np
 import pytest
 import rasterio
+import torch
 from PIL import Image
 
 from dated import pair_with_blobs, some_labels
 from jobs import contents, write_raster, write_scene
+from patchfree.models import MODELS
 from patchfree.run import load_run
+from patchfree.stream.budget import training_bytes
 
 QUICK = ["--steps", "2", "--control", "none", "--device", "cpu"]
 
@@ -138,6 +141,66 @@ def test_a_truth_tests_on_other_pixels_than_those_that_train(cli, files, tmp_pat
     cli.ok("change", *dates(files), *areas(files), "--truth", files / "truth.tif", *QUICK, "--out", tmp_path / "run")
     counts = load_run(tmp_path / "run").metrics["protocol"]
     assert any("training labels too" in note for note in counts["notes"])
+    other = write_raster(tmp_path / "other.tif", np.where(np.arange(1600).reshape(40, 40) % 2, 1, 2).astype(np.int16))
+    words = ("change", *dates(files), *areas(files), *QUICK, "--out", tmp_path / "run")
+    before = contents(tmp_path / "run")
+    cli.refused(2, "finished run with other labels", *words)
+    cli.refused(2, "finished run with other labels", *words, "--truth", other)
+    assert contents(tmp_path / "run") == before
+
+
+def test_the_spread_of_answers_is_written_and_judged_on_request(cli, files, tmp_path):
+    words = ["change", *dates(files), *areas(files), *QUICK, "--out", tmp_path / "run"]
+    shown = cli.ok(*words, "--dropout-passes", 3, "--ensemble", 2)
+    with rasterio.open(tmp_path / "run" / "spread.tif") as source:
+        dropout, ensemble = source.read()
+        assert source.descriptions == tuple(
+            f"deviation of the probability of change, {name}" for name in ("dropout of 3", "ensemble of 2")
+        )
+    for layer in (dropout, ensemble):
+        assert 0 <= layer.min() < layer.max() <= 0.5
+    assert not np.array_equal(dropout, ensemble)
+    judged = load_run(tmp_path / "run").metrics["change"]["spreads"]
+    assert {name: one["answers"] for name, one in judged.items()} == {"dropout": 3, "ensemble": 2}
+    assert "spread.tif, dropout of 3" in shown
+    before = contents(tmp_path / "run")
+    cli.ok(*words, "--dropout-passes", 3, "--ensemble", 2)  # finished: nothing is done again
+    cli.refused(2, "finished with .* spreads", *words)
+    cli.refused(2, "finished with .* spreads", *words, "--ensemble", 2)
+    assert contents(tmp_path / "run") == before
+
+
+def test_labels_in_the_folder_of_the_run_are_never_written_over(cli, files, tmp_path):
+    mine = write_raster(tmp_path / "labels.tif", np.ones((40, 40), np.int16))
+    before = mine.read_bytes()
+    words = ("--labels", files / "labels.tif", "--truth", mine, *QUICK, "--out", tmp_path)
+    cli.refused(2, "would be written over", "change", *dates(files), *words)
+    assert mine.read_bytes() == before
+
+
+def test_a_truth_tests_a_pair_that_does_not_fit_into_memory(cli, tmp_path):
+    pair, changed = pair_with_blobs(side=320, bands=4, share=0.15)
+    labels = some_labels(changed, share=0.6).index
+    write_scene(tmp_path / "before.tif", pair.before)
+    write_scene(tmp_path / "after.tif", pair.after)
+    for name, corner in (("labels", slice(0, 24)), ("truth", slice(24, 48))):
+        kept = np.zeros((320, 320), np.int16)
+        kept[:24, corner] = labels[:24, corner]
+        assert set(np.unique(kept)) == {0, 1, 2}
+        write_raster(tmp_path / f"{name}.tif", kept)
+    with torch.device("meta"):
+        network = MODELS["siamese-freenet"](bands=8, classes=2)
+    whole, part = (training_bytes(network, [side], recompute=True) for side in ((320, 320), (96, 120)))
+    words = ["--labels", tmp_path / "labels.tif", "--truth", tmp_path / "truth.tif", *QUICK, "--out", tmp_path / "run"]
+    two = (tmp_path / "before.tif", tmp_path / "after.tif")
+    cli.ok("change", *two, *words, "--memory", str(whole - (whole - part) // 8))
+    run = load_run(tmp_path / "run")
+    counts = run.metrics["protocol"]["counts"]
+    assert counts["test"] == int((labels[:24, 24:48] > 0).sum())
+    with rasterio.open(tmp_path / "run" / "map.tif") as source:
+        assert source.read(1).all()
+    again = (*two, *words[:-1], tmp_path / "other", "--memory", str(whole - (whole - part) // 8), "--ensemble", 2)
+    cli.refused(2, "one pair that fits into memory", "change", *again)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +217,9 @@ def test_a_truth_tests_on_other_pixels_than_those_that_train(cli, files, tmp_pat
         (["--labels", "labels.tif", "--model", "freenet"], "freenet is a network of one date"),
         (["--labels", "labels.tif", "--model", "ar-cdnet-rgb"], "takes 3"),
         (["--labels", "labels.tif", "--error-rate", "2"], "need a share between 0 and 1"),
+        (["--labels", "labels.tif", "--ensemble", "1"], "Got ensemble=1; the spread of answers needs at least 2"),
+        (["--labels", "labels.tif", "--dropout-passes", "4", "--refit"], "has learnt the test pixels"),
+        (["--ensemble", "3"], "--ensemble has no effect here"),
         (["--run", "."], "is no run folder"),
     ],
 )

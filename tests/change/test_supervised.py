@@ -13,7 +13,9 @@ from sklearn.metrics import f1_score
 from conftest import synthetic
 from dated import pair_with_blobs, some_labels
 from patchfree import train
+from patchfree.blocks import block_split
 from patchfree.change.recipes import CHANGE_RECIPES, change_recipe
+from patchfree.change.spreads import Spreads
 from patchfree.change.supervised import chance_of_change, train_change
 from patchfree.change.uncertainty import dropout_spread, error_auroc, spread_of
 from patchfree.errors import ConfigError, LabelError, RunError, SceneError
@@ -101,6 +103,17 @@ def test_dropped_channels_spread_the_answers_and_the_same_seed_repeats_them(trai
         run.predict(pair.stacked(), device="cpu").probabilities, plain.probabilities
     )  # nothing stays dropped
     assert spread_of([plain, plain]).variance.max() == 0
+
+
+def test_the_spread_of_an_ensemble_is_that_of_runs_of_its_seeds(tmp_path):
+    pair, changed = pair_with_blobs(side=32)
+    labels = some_labels(changed)
+    split = block_split(labels, seed=0)
+    how = {"split": split, "recipe": change_recipe(steps=2), "controls": (), "device": "cpu"}
+    train_change(pair, labels, out=tmp_path / "run", spreads=Spreads(ensemble=3), **how)
+    found = spread_of([train_change(pair, labels, seed=seed, **how).predict(pair.stacked()) for seed in range(3)])
+    with open_raster(tmp_path / "run" / "spread.tif") as source:
+        np.testing.assert_allclose(source.read(1), np.sqrt(found.variance), atol=1e-6)
 
 
 @pytest.mark.parametrize("model", sorted(set(CHANGE_RECIPES) - {"siamese-freenet"}))

@@ -26,6 +26,7 @@ from patchfree.change.recipes import DEFAULT, change_recipe
 from patchfree.change.reference import LEGEND
 from patchfree.change.report import ChangeEvidence, write_change_report
 from patchfree.change.scoring import Changes
+from patchfree.change.spreads import Spreads
 from patchfree.change.truth import measure
 from patchfree.change.uncertainty import judge
 from patchfree.citations import methods_of
@@ -62,6 +63,7 @@ def train_change(
     controls: Sequence[str] = ("svm",),
     refit: bool = False,
     error_rate: float = ERROR_RATE,
+    spreads: Spreads | None = None,
     memory: int | None = None,
     out: str | Path | None = None,
     outputs: Outputs | None = None,
@@ -79,6 +81,7 @@ def train_change(
         controls: simple classifiers of the stacked spectra to put beside it: "svm", "rf".
         refit: after the test, train once more on all labels, for the map.
         error_rate: share of pixels whose true class may be missing in the map that may say "cannot tell".
+        spreads: of how many answers to write the spread (`spread.tif`, into `out`); None for none.
         memory: bytes that the training may add to the program.
         out: folder to write; None keeps everything in memory. An interrupted run in it is resumed.
         outputs: what else to write, and whether to replace another run.
@@ -91,7 +94,7 @@ def train_change(
 
     Raises:
         SceneError, LabelError, SplitError, ConfigError: the input cannot be used; nothing was written.
-        RunError: `out` holds another run, or the same one with another error rate.
+        RunError: `out` holds another run, or the same one with another error rate or other spreads.
         TrainingFailed: the loss is no longer finite.
     """
     recipe = change_recipe(recipe) if isinstance(recipe, str) else recipe
@@ -99,6 +102,15 @@ def train_change(
         raise ConfigError(f"Got the network {recipe.model}, which sees one date; take {DEFAULT} or another one of two.")
     Conformal.fit(np.zeros(0), np.zeros(0, int), error_rate=error_rate)  # refuse early
     stacked = [_stacked(each) for each in ([pair] if isinstance(pair, Pair | Scene) else pair)]
+    spreads, tell = spreads or Spreads(), progress or (lambda _: None)
+    spreads.check(stacked, refit=refit)
+
+    def add(folder: Path, evidence: Evidence) -> None:
+        _add(folder, evidence, error_rate)
+        if spreads.asked:
+            found = spreads.write(folder, evidence, recipe, seed, device, tell)
+            evidence.metrics["change"]["spreads"] = found
+
     reference = [labels] if isinstance(labels, Labels) else list(labels)
     for each in reference:
         if each.legend != LEGEND:
@@ -122,16 +134,22 @@ def train_change(
             probabilities=True,
             uncertainty=True,
             report="training.html" if one and not stacked[0].members else "report.html",
-            add=lambda folder, evidence: _add(folder, evidence, error_rate),
+            add=add,
         ),
         device=device,
         progress=progress,
     )
-    if out is not None and run.metrics["change"]["conformal"]["error_rate"] != error_rate:
-        raise RunError(
-            f"{out} holds this run, finished with an error rate of {run.metrics['change']['conformal']['error_rate']:g} (now "
-            f"{error_rate:g}). Pass --overwrite to make it again."
-        )
+    if out is not None:
+        change = run.metrics["change"]
+        made = {name: spread["answers"] for name, spread in change.get("spreads", {}).items()}
+        for what, there, now in (
+            ("an error rate of", change["conformal"]["error_rate"], error_rate),
+            ("the spreads", made, spreads.asked),
+        ):
+            if there != now:
+                raise RunError(
+                    f"{out} holds this run, finished with {what} {there or 'none'} (now {now or 'none'}). Pass --overwrite to make it again."
+                )
     return run
 
 
