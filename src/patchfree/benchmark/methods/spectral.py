@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from patchfree.benchmark.method import Fitted, Method, Training
 from patchfree.citations import METHODS as REFERENCES
 from patchfree.controls import CONTROLS
-from patchfree.models._walks import SHARPNESS, STEPS, STOP, links, walk
+from patchfree.models._walks import SHARPNESS, STEPS, STOP, SURE, links, walk
 from patchfree.models.freenet_smooth import FreeNetSmooth
 from patchfree.standardise import Standardisation, edge_guide
 
@@ -55,7 +55,7 @@ def control_method(name: str, *, cost: int, smooth: bool = False, walks: bool = 
         return Method(
             f"{title}, random walks",
             fit,
-            {"control": name, "walks": [STEPS, STOP, SHARPNESS, GUIDES]},
+            {"control": name, "walks": [STEPS, STOP, SURE, SHARPNESS, GUIDES]},
             f"{REFERENCES[name]} {REFERENCES['random-walks']}",
             cost,
         )
