@@ -59,8 +59,9 @@ def _part(length: int, step: int) -> slice:
 def walk(start: Float[Tensor, "b h w k"], links: Float[Tensor, "n b h w"]) -> Float[Tensor, "b h w k"]:
     """Where walks from each pixel end: (links + stop) ends = links of the neighbours' ends + stop start, by Chebyshev semi-iteration.
 
-    A walk stops sooner where the start is sure. The largest eigenvalue is bounded by what a pixel amid equal neighbours has, the same for every scene and window, which makes
-    the result the same in windows.
+    A walk stops sooner where the start is sure. The largest eigenvalue is bounded by what a pixel amid equal neighbours has, the same
+    for every scene and window, which makes the result the same in windows. The last step is a plain one: cut short, the
+    semi-iteration leaves a share of everything, of single pixels too.
     """
     b, h, w, k = start.shape
     stop = STOP + SURE * start.amax(-1).square()
@@ -73,7 +74,8 @@ def walk(start: Float[Tensor, "b h w k"], links: Float[Tensor, "n b h w"]) -> Fl
         found.copy_(source)
         for link, (dy, dx) in zip(links, NEIGHBOURS, strict=True):
             found.addcmul_(link, ends[:, 1 + dy : 1 + dy + h, 1 + dx : 1 + dx + w])
-        factor = 1.0 if step == 0 else 1 / (1 - largest**2 * factor / (2 if step == 1 else 4))
+        plain = step in (0, STEPS - 1)
+        factor = 1.0 if plain else 1 / (1 - largest**2 * factor / (2 if step == 1 else 4))
         before[:, 1:-1, 1:-1].lerp_(found, factor)
         before, ends = ends, before
     return ends[:, 1:-1, 1:-1]
