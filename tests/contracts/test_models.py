@@ -36,7 +36,10 @@ def bands(sizes):
 @pytest.fixture
 def model(kind, sizes):
     torch.manual_seed(0)
-    return kind(bands=sizes[0], classes=sizes[1])
+    made = kind(bands=sizes[0], classes=sizes[1])
+    if made.guides:
+        made.prepare(0.3 * torch.randn(min(made.guides, sizes[0]), sizes[0]), torch.linspace(0, 1, sizes[1]))
+    return made
 
 
 def random_scene(*shape, seed=1):

@@ -26,7 +26,8 @@ def network():
 
 def smoothed(network, scene, scores, valid=None):
     """The last stage alone."""
-    maps = {"scene": torch.as_tensor(scene)[None].float(), "unsmoothed": torch.as_tensor(scores)[None].float()}
+    seen = torch.einsum("gc,chw->ghw", network.guide, torch.as_tensor(scene).float())
+    maps = {"seen": seen[None], "unsmoothed": torch.as_tensor(scores)[None].float()}
     mask = None if valid is None else torch.as_tensor(valid)[None]
     return network.stages()[-1].run(maps, Masks(mask, torch.float32), OF_THE_SCENE)["scores"][0]
 

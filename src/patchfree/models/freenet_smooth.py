@@ -26,8 +26,8 @@ from patchfree.models._statistics import Statistics
 from patchfree.models._walks import STEPS, links, walk
 from patchfree.models.freenet import FreeNetHalf
 
-FLOOR = 1e-3
-"""Added to the probabilities before the logarithm, far below what label smoothing leaves to any class."""
+FLOOR = 3e-3
+"""Added to the probabilities before the logarithm, below what label smoothing leaves to each of 16 classes; less would make much of rounding."""
 
 
 class FreeNetSmooth(FreeNetHalf):
@@ -61,16 +61,18 @@ class FreeNetSmooth(FreeNetHalf):
         self.prior.copy_(prior)
 
     def stages(self) -> tuple[Stage, ...]:
-        """Those of FreeNet, then the smoothing."""
+        """Those of FreeNet, then the smoothing, which reads what tells edges in place of all bands."""
         *before, last = super().stages()
-        raw = FeatureMap("unsmoothed", self.classes)
+        raw, seen = FeatureMap("unsmoothed", self.classes), FeatureMap("seen", len(self.guide))
 
         def run(maps: Mapping[str, Tensor], masks: Masks, statistics: Statistics) -> dict[str, Tensor]:
-            return {raw.name: last.run(maps, masks, statistics)["scores"]}
+            given = {raw.name: last.run(maps, masks, statistics)["scores"]}
+            with torch.autocast(self.guide.device.type, enabled=False):
+                return given | {seen.name: torch.einsum("gc,bchw->bghw", self.guide, maps["scene"].float())}
 
-        scores = FeatureMap("scores", self.classes)
-        smooth = Stage(("scene", raw.name), (scores,), STEPS, 1, self._smooth)
-        return (*before, dataclasses.replace(last, gives=(raw,), run=run), smooth)
+        reads = (*last.reads, "scene")
+        smooth = Stage((seen.name, raw.name), (FeatureMap("scores", self.classes),), STEPS, 1, self._smooth)
+        return (*before, dataclasses.replace(last, reads=reads, gives=(raw, seen), run=run), smooth)
 
     def _smooth(self, maps: Mapping[str, Tensor], masks: Masks, statistics: Statistics) -> dict[str, Tensor]:
         del statistics
@@ -80,6 +82,5 @@ class FreeNetSmooth(FreeNetHalf):
         prior = self.prior[:, None, None]
         with torch.autocast(scores.device.type, enabled=False):
             start = torch.softmax(scores.float() + prior, 1).movedim(1, -1)
-            seen = torch.einsum("gc,bchw->bghw", self.guide, maps["scene"].float())
-            ends = walk(start, links(seen, masks.at(1))).clamp_min(0)
+            ends = walk(start, links(maps["seen"], masks.at(1))).clamp_min(0)
             return {"scores": (ends + FLOOR).log().movedim(-1, 1) - prior}

@@ -16,6 +16,8 @@ TRAINED_COPIES, RECOMPUTED_COPIES = 4.0, 3.0
 """Feature maps that are kept for the gradient, for each that a stage of the network gives."""
 SHUFFLED = 1.2
 """Scene shuffling fills the scene up to whole blocks."""
+SMOOTHED_COPIES, LINKS = 6, 24
+"""Numbers a pixel while scores are smoothed: of each class, and of the links to its neighbours."""
 LARGEST_WINDOW = 256
 """Larger windows were slower: their feature maps leave the processor's caches (docs/benchmarks.md)."""
 SMALLEST_WINDOW = 32
@@ -160,5 +162,8 @@ def installed_memory() -> int:
 
 
 def _need(model: SceneModel, size: int, count: int) -> int:
-    halo = max(stage.halo for stage in model.stages()) + model.stride
-    return FIXED_BYTES + count * (size + 2 * halo) ** 2 * pixel_bytes(model)
+    stages = model.stages()[:-1] if model.smoothing else model.stages()
+    halo = max(stage.halo for stage in stages) + model.stride
+    window = (size + 2 * halo) ** 2 * pixel_bytes(model)
+    smoothed = (size + 2 * model.smoothing) ** 2 * 4 * (SMOOTHED_COPIES * model.classes + LINKS)
+    return FIXED_BYTES + count * max(window, smoothed)
