@@ -68,7 +68,7 @@ def test_item_is_valid_with_and_without_position(item, run):
 
 def test_pystac_reads_the_model(item, run):
     read = MLMExtension.ext(pystac.Item.from_dict(item))
-    assert read.architecture == "FreeNetHalf"
+    assert read.architecture == "FreeNetSmooth"
     assert [str(task) for task in read.tasks] == ["semantic-segmentation"]
     assert read.total_parameters == sum(v.numel() for v in run.weights.values())
     (put_in,), (given,) = read.input, read.output

@@ -137,7 +137,10 @@ def edge_guide(
         components, have the mean 1.
     """
     c = len(values)
-    whole, noise = _signal_and_noise(c, ((values[:, *w], valid[w]) for w in _strips(windows, c)))
+    with np.errstate(invalid="ignore", over="ignore"):
+        whole, noise = _signal_and_noise(c, ((values[:, *w], valid[w]) for w in _strips(windows, c)))
+    if not (np.isfinite(whole).all() and np.isfinite(noise).all()):
+        return np.zeros((min(count, c), c), np.float32)  # the training says what is wrong with such values
     found = noise_adjusted(whole, noise, min(count, c))
     scale = 2 * float(np.einsum("gc,cd,gd->", found, noise, found))
     return found / np.float32(np.sqrt(scale) or 1.0)

@@ -67,7 +67,7 @@ class FreeNetSmooth(FreeNetHalf):
 
         def run(maps: Mapping[str, Tensor], masks: Masks, statistics: Statistics) -> dict[str, Tensor]:
             given = {raw.name: last.run(maps, masks, statistics)["scores"]}
-            with torch.autocast(self.guide.device.type, enabled=False):
+            with torch.autocast("cuda" if self.guide.is_cuda else "cpu", enabled=False):
                 return given | {seen.name: torch.einsum("gc,bchw->bghw", self.guide, maps["scene"].float())}
 
         reads = (*last.reads, "scene")
@@ -80,7 +80,6 @@ class FreeNetSmooth(FreeNetHalf):
         if self.training:
             return {"scores": scores}
         prior = self.prior[:, None, None]
-        with torch.autocast(scores.device.type, enabled=False):
-            start = torch.softmax(scores.float() + prior, 1).movedim(1, -1)
-            ends = walk(start, links(maps["seen"], masks.at(1))).clamp_min(0)
-            return {"scores": (ends + FLOOR).log().movedim(-1, 1) - prior}
+        start = torch.softmax(scores.float() + prior, 1).movedim(1, -1)
+        ends = walk(start, links(maps["seen"], masks.at(1))).clamp_min(0)
+        return {"scores": (ends + FLOOR).log().movedim(-1, 1) - prior}
