@@ -167,8 +167,9 @@ def train_given(dates: Dates, files: LabelFiles, *, ways: Ways, out: Path, train
     parts = {ALL: held} | ({} if apart is None else {TRAIN: labels, TEST: apart})
     if not training.overwrite:
         _refuse_others(out, parts)
-    for name in {TRAIN, TEST} - parts.keys():
-        (out / name).unlink(missing_ok=True)  # of a run that is replaced
+    if (out / "metrics.json").is_file():
+        for name in {TRAIN, TEST} - parts.keys():
+            (out / name).unlink(missing_ok=True)  # of the run that is replaced
     scene = str(dates.write(out / "dates.pair.json"))
     paths = {name: str(write_class_map(out / name, part.index, LEGEND, dates.grid)) for name, part in parts.items()}
     opened, reference, split = job_given(

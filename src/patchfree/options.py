@@ -59,15 +59,22 @@ def _band_list(text: str) -> list[int]:
 
 def chosen_recipe(name: str, steps: int | None, learning_rate: float | None, model: str | None = None) -> Recipe:
     """The recipe with the steps, the rate and the network that were asked for."""
-    from patchfree.models import MODELS
     from patchfree.recipes import get_recipe
 
-    one_date = sorted(name for name, kind in MODELS.items() if kind.dates == 1)
-    if model is not None and model not in one_date:
-        other = ", which is for the changes between two dates (patchfree change)" if model in MODELS else ""
-        raise ConfigError(f"Got --model {model}{other}; for land cover there are {', '.join(one_date)}.")
+    if model is not None:
+        _check_model(model)
     asked = {"steps": steps, "learning_rate": learning_rate, "model": model}
     return get_recipe(name, **{setting: value for setting, value in asked.items() if value is not None})
+
+
+def _check_model(name: str) -> None:
+    """Refuse a network that there is not, or that sees two dates."""
+    from patchfree.models import MODELS  # brings torch along
+
+    one_date = sorted(known for known, kind in MODELS.items() if kind.dates == 1)
+    if name not in one_date:
+        other = ", which is for the changes between two dates (patchfree change)" if name in MODELS else ""
+        raise ConfigError(f"Got --model {name}{other}; for land cover there are {', '.join(one_date)}.")
 
 
 def chosen_controls(names: list[str] | None) -> tuple[str, ...]:

@@ -178,6 +178,13 @@ def test_labels_in_the_folder_of_the_run_are_never_written_over(cli, files, tmp_
     assert mine.read_bytes() == before
 
 
+def test_a_file_of_someone_elses_in_the_folder_of_the_run_stays(cli, files, tmp_path):
+    mine = write_raster(tmp_path / "labels-train.tif", np.ones((5, 5), np.int16))
+    before = mine.read_bytes()
+    cli.ok("change", *dates(files), *areas(files), *QUICK, "--out", tmp_path)
+    assert mine.read_bytes() == before
+
+
 def test_a_truth_tests_a_pair_that_does_not_fit_into_memory(cli, tmp_path):
     pair, changed = pair_with_blobs(side=320, bands=4, share=0.15)
     labels = some_labels(changed, share=0.6).index

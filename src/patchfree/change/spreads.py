@@ -24,7 +24,7 @@ from patchfree.errors import ConfigError
 from patchfree.io.geotiff import write_layers
 from patchfree.progress import Progress
 from patchfree.recipes import Recipe
-from patchfree.run import Run, load_run
+from patchfree.run import load_run
 from patchfree.scene import Scene
 from patchfree.training import train
 
@@ -87,7 +87,15 @@ class Spreads:
             found = [run.predict(scene, device=device)]
             for number in range(1, self.ensemble):
                 tell(Progress("ensemble", number, self.ensemble))
-                member = self._member(evidence, recipe, seed + number, device)
+                member = train(
+                    scene,
+                    labels,
+                    split=evidence.split,
+                    recipe=recipe,
+                    seed=seed + number,
+                    controls=(),
+                    device=device,
+                )
                 found.append(member.predict(scene, device=device))
             layers["ensemble"] = spread_of(found).variance
         layers = {name: np.sqrt(variance) for name, variance in layers.items()}
@@ -95,8 +103,3 @@ class Spreads:
         write_layers(folder / "spread.tif", np.stack([*layers.values()]), names, scene.grid, tags=run.tags("scene"))
         wrong = tested.index[test] != labels.index[test]
         return {name: {"answers": self.asked[name], **judge(layer[test], wrong)} for name, layer in layers.items()}
-
-    @staticmethod
-    def _member(evidence: Evidence, recipe: Recipe, seed: int, device: str) -> Run:
-        split, labels = evidence.split, evidence.labels
-        return train(evidence.scene, labels, split=split, recipe=recipe, seed=seed, controls=(), device=device)

@@ -83,9 +83,8 @@ class FreeNet(SceneModel):
             down.append(
                 Stage((f"down{level}" if level else "scene",), gives, halo, stride, partial(self._encode, level))
             )
-            gives = (FeatureMap(f"up{level}", self.inner, stride, cheap=level == 1),)
-            if level == 0:
-                gives = (FeatureMap("scores", self.classes),)
+            fused = FeatureMap(f"up{level}", self.inner, stride, cheap=level == 1)  # little work, and much to write
+            gives = (fused if level else FeatureMap("scores", self.classes),)
             reads = (features.name, f"up{level + 1}") if level < last else (features.name,)
             up.append(Stage(reads, gives, 2 * stride, stride, partial(self._decode, level)))
         return (*down, *reversed(up))

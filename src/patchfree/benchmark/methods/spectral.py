@@ -8,6 +8,7 @@ The components are those of `patchfree.standardise`, the walks those of our defa
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,19 +52,15 @@ def control_method(name: str, *, cost: int, smooth: bool = False, walks: bool = 
 
         return Fitted(score, settings=settings)
 
+    identity: dict[str, Any] = {"control": name}
+    cite = REFERENCES[name]
+    if smooth:
+        title, cite = f"{title}, smoothed components", f"{cite} {REFERENCES['noise-adjusted']}"
+        identity |= {"components": COMPONENTS, "blur_px": BLUR_PX}
     if walks:
-        return Method(
-            f"{title}, random walks",
-            fit,
-            {"control": name, "walks": [STEPS, STOP, SURE, SHARPNESS, GUIDES]},
-            f"{REFERENCES[name]} {REFERENCES['random-walks']}",
-            cost,
-        )
-    if not smooth:
-        return Method(title, fit, {"control": name}, REFERENCES[name], cost)
-    cite = f"{REFERENCES[name]} {REFERENCES['noise-adjusted']}"
-    identity = {"control": name, "components": COMPONENTS, "blur_px": BLUR_PX}
-    return Method(f"{title}, smoothed components", fit, identity, cite, cost)
+        title, cite = f"{title}, random walks", f"{cite} {REFERENCES['random-walks']}"
+        identity |= {"walks": [STEPS, STOP, SURE, SHARPNESS, GUIDES]}
+    return Method(title, fit, identity, cite, cost)
 
 
 def _smoothed(training: Training) -> Float32[np.ndarray, "k h w"]:
@@ -77,7 +74,7 @@ def _smoothed(training: Training) -> Float32[np.ndarray, "k h w"]:
 def _walked(scores: Float32[np.ndarray, "k h w"], training: Training) -> Float32[np.ndarray, "k h w"]:
     """A map of zeros and ones, smoothed as our default network smooths its probabilities."""
     values, valid = training.values, training.valid
-    guide = edge_guide(values, valid, [(slice(0, valid.shape[0]), slice(0, valid.shape[1]))], GUIDES)
+    guide = edge_guide(values, valid, training.scene.windows, GUIDES)
     seen = torch.from_numpy(np.einsum("gc,chw->ghw", guide, values))[None]
     ends = walk(torch.from_numpy(scores)[None].movedim(1, -1), links(seen, torch.from_numpy(valid)[None, None].float()))
     return np.ascontiguousarray(ends[0].movedim(-1, 0).numpy())
