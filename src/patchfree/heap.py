@@ -13,10 +13,8 @@ from collections.abc import Iterator
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, HEAPS = -1, -3, -8  # of glibc's malloc.h
 NEVER = -1
-WHOLE_SCENE, WINDOW = (
-    2**30,
-    2**26,
-)  # bytes of the largest tensors that are kept; glibc by itself stops at half the latter
+WHOLE_SCENE, WINDOW = 2**30, 2**26
+"""Bytes of the largest tensors that are kept; glibc by itself stops at half of the latter."""
 
 
 def one_heap() -> None:
