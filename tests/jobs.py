@@ -26,7 +26,7 @@ NAMES = {1: "water", 10: "meadow", 14: "forest"}
 ORIGIN = (362_000.0, 5_810_000.0)
 METRES = 30.0
 PLACE = Affine(METRES, 0, ORIGIN[0], 0, -METRES, ORIGIN[1])
-QUICK = ["--steps", "6", "--control", "none", "--device", "cpu"]
+QUICK = ["--steps", "6", "--model", "freenet-smooth", "--control", "none", "--device", "cpu"]
 RUN_FILES = {
     "item.json", "log.jsonl", "map.qml", "map.tif", "map.tif.aux.xml", "metrics.json", "model.json", "model.safetensors",
     "report.html", "split.qml", "split.tif", "split.tif.aux.xml", "statistics.safetensors",
@@ -89,7 +89,7 @@ def command(*arguments):
 
 def short(steps, name="default"):
     """A recipe that ends after a few steps."""
-    return get_recipe(name, steps=steps)
+    return get_recipe(name, steps=steps, apart_model=None)
 
 
 def plain(text):

@@ -29,6 +29,8 @@ from jobs import (
     write_raster,
     write_scene,
 )
+from patchfree import show
+from patchfree.run import load_run
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +220,7 @@ def test_model_files_hold_no_pickle(run):
 
 def test_log_has_one_record_a_step_of_each_phase(run):
     records = read_log(run)
-    assert [(r["phase"], r["number"]) for r in records] == [(p, n) for p in ("estimate", "refit") for n in range(1, 9)]
+    assert [(r["phase"], r["number"]) for r in records] == [(p, n) for p in ("estimate", "refit") for n in range(1, 25)]
     assert all(np.isfinite(r["loss"]) and r["seconds"] > 0 for r in records)
 
 
@@ -422,7 +424,8 @@ def test_another_network_takes_the_place_of_the_recipes(cli, files, tmp_path):
     cli.ok("train", files.scene, files.labels, "--out", tmp_path / "run", *chosen)
     assert read_json(tmp_path / "run" / "model.json")["model"] == "freenet-half"
     message = (
-        "changes between two dates .patchfree change.; for land cover there are freenet, freenet-half, freenet-smooth"
+        "changes between two dates .patchfree change.; for land cover there are freenet, freenet-ensemble, freenet-half, "
+        "freenet-smooth, spectral"
     )
     cli.refused(2, message, "train", files.scene, files.labels, "--out", tmp_path / "other", "--model", "unet")
     assert not (tmp_path / "other").exists()
@@ -500,6 +503,23 @@ def test_probabilities_are_written_as_zarr_where_the_name_says_so(cli, run, file
     cli.refused(2, "only --probabilities can be written as Zarr", "map", run, files.scene, "--out", tmp_path / "m.zarr")
     (tmp_path / "mine.zarr").mkdir()
     cli.refused(2, "is a folder; --out must be a file", *words[:-1], tmp_path / "mine.zarr")
+
+
+def test_two_outputs_in_one_file_are_refused_before_the_work(cli, files, tmp_path):
+    out = tmp_path / "new" / "m.tif"  # no run is there either: that is not even looked at
+    words = ("map", tmp_path / "run", files.scene, "--out", out, "--uncertainty", tmp_path / "new" / "." / "m.tif")
+    cli.refused(2, "for --uncertainty and for --out; one would replace the other", *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_masks_that_were_asked_for_and_are_not_there_are_told(cli, run, files, tmp_path, capsys):
+    said = cli.ok("map", run, files.scene, "--out", tmp_path / "m.tif", "--device", "cpu", "--mask", "snow")
+    assert "Note: The scene has no quality mask snow, as --mask asks; it has none." in said
+    assert "Note:" not in cli.ok("map", run, files.scene, "--out", tmp_path / "m.tif", "--device", "cpu")
+    trained = load_run(run)
+    trained.metrics["scene"]["mask_notes"] = ["The product lacks snow."]
+    show.summary(trained)
+    assert "Note: The product lacks snow." in capsys.readouterr().out
 
 
 def test_zarr_without_its_package_is_refused_before_the_work(cli, run, files, tmp_path, monkeypatch):

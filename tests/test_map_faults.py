@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ import rasterio
 
 import patchfree
 from conftest import UTM33
-from jobs import PLACE, contents, full_disk, no_torn_files, start, write_scene
+from jobs import PLACE, contents, full_disk, no_torn_files, plain, start, write_scene
 from large import PASSES, WINDOWS, finished_windows, large_scene, unfinished, wait_for
 from patchfree.files import exclusive
 from patchfree.stream import mapping
@@ -93,8 +95,7 @@ def test_interrupted_mapping_goes_on_where_it_was_with_the_same_bytes(cli, begin
     _, said = process.communicate(timeout=60)
     assert process.returncode == (1 if how == signal.SIGINT else -signal.SIGKILL)
     if how == signal.SIGINT:
-        assert "Error: Interrupted." in said
-        assert "is kept: run the same command again to go on." in said
+        assert "Error: Interrupted. Windows that are finished are kept: run the same command again to go on." in said
     assert "Traceback" not in said
     assert {path.name for path in out.iterdir()} == {".map.tif.unfinished"}
     before = finished_windows(out)
@@ -391,6 +392,16 @@ def test_map_goes_on_when_a_process_of_this_machine_is_killed(begin, large, tmp_
     assert not unfinished(tmp_path / "out").exists()
 
 
+def test_disk_that_is_full_for_the_processes_is_told_without_their_logs(begin, large, tmp_path):
+    pytest.importorskip("distributed")
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, resource.RLIM_INFINITY))"
+    process = begin(*large.words(tmp_path, "--workers", 1), before=limit)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1, said
+    assert re.search(r"down1\.map could not be written: .*Free some space", said), said
+    assert not re.search(r"Traceback|distributed\.|Compute Failed", said), said
+
+
 def test_threads_of_a_worker_share_the_memory_and_give_the_same_bytes(cli, begin, large, tmp_path, cluster):
     about, out = tmp_path / "scheduler.json", tmp_path / "out"
     scheduler = cluster("scheduler", "--port", 0, "--no-dashboard", "--scheduler-file", about)
@@ -410,24 +421,72 @@ def test_threads_of_a_worker_share_the_memory_and_give_the_same_bytes(cli, begin
     assert (tmp_path / "unstated" / "map.tif").read_bytes() == (out / "map.tif").read_bytes()
 
 
-def test_map_goes_on_when_every_worker_is_killed_and_another_comes(begin, large, tmp_path, cluster):
-    about, hold, preload = tmp_path / "scheduler.json", tmp_path / "hold", tmp_path / "preload.py"
-    hold.touch()
+@pytest.fixture
+def held(cluster, tmp_path):
+    """A scheduler and its worker, which stops at its 41st window while the file `hold` is there: address and processes."""
+    about, preload = tmp_path / "scheduler.json", tmp_path / "preload.py"
+    (tmp_path / "hold").touch()
     preload.write_text(HOLD.format(here=str(tmp_path), count=40))
     scheduler = cluster("scheduler", "--port", 0, "--no-dashboard", "--scheduler-file", about)
-    words = ("worker", "--scheduler-file", about, "--no-dashboard", "--no-nanny", "--nthreads", 1, "--preload", preload)
-    first = cluster(*words)
+
+    def more():
+        words = ("--no-dashboard", "--no-nanny", "--nthreads", 1, "--preload", preload)
+        return cluster("worker", "--scheduler-file", about, *words)
+
+    first = more()
     wait_for(about.exists, scheduler)
-    address = json.loads(about.read_text())["address"]
-    process = begin(*large.words(tmp_path / "out", "--scheduler", address))
-    wait_for((tmp_path / str(first.pid)).exists, process)
+    return SimpleNamespace(
+        address=json.loads(about.read_text())["address"],
+        scheduler=scheduler,
+        worker=first,
+        more=more,
+        reached=(tmp_path / str(first.pid)).exists,
+        go_on=(tmp_path / "hold").unlink,
+    )
+
+
+def test_map_goes_on_when_every_worker_is_killed_and_another_comes(begin, large, tmp_path, held):
+    process = begin(*large.words(tmp_path / "out", "--scheduler", held.address))
+    wait_for(held.reached, process)
     assert len(finished_windows(tmp_path / "out")) > 30
-    first.kill()
-    first.wait()
-    second = cluster(*words)
-    hold.unlink()
+    held.worker.kill()
+    held.worker.wait()
+    second = held.more()
+    held.go_on()
     _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
     assert second.poll() is None
     assert large.same(tmp_path / "out")
     assert not unfinished(tmp_path / "out").exists()
+
+
+LOSE = """
+from patchfree.stream.journal import Journal
+calls = []
+def add(self, *rest, real=Journal.add):
+    real(self, *rest)
+    calls.append(1)
+    if len(calls) == {count}:
+        os.kill({pid}, {how})
+Journal.add = add
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "count"),
+    [(signal.SIGTERM, 20), (signal.SIGKILL, 2 * WINDOWS), (signal.SIGTERM, None)],
+    ids=["between two windows", "between two passes", "while a window is computed"],
+)
+def test_lost_scheduler_is_told_and_the_windows_are_kept(begin, large, tmp_path, held, how, count):
+    lose = LOSE.format(count=count, pid=held.scheduler.pid, how=int(how))
+    process = begin(*large.words(tmp_path / "out", "--scheduler", held.address), before=lose if count else "")
+    if count is None:
+        wait_for(held.reached, process)
+        held.scheduler.send_signal(how)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2, said
+    assert re.search(r"The cluster gave up .*its scheduler was stopped.*the finished windows are kept", plain(said)), (
+        said
+    )
+    assert not re.search(r"Traceback|distributed\.|should not happen", said), said
+    assert len(finished_windows(tmp_path / "out")) >= (count or 30)

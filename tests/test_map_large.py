@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from unittest import mock
 
@@ -141,8 +142,8 @@ def test_a_file_that_is_read_as_a_whole_is_read_once_and_counts(cli, large, tmp_
     np.savez(path, scene=cube) if kind == "npz" else scipy.io.savemat(path, {"scene": cube})
     np.save(tmp_path / "scene.npy", cube)
     said = cli.refused(2, "the smallest that works", *large.words(out, scene=path, memory="100MB"))
-    assert "The scene takes 1 MB of it in each process, since its file cannot be read in windows" in said
-    assert "saved as ENVI, GeoTIFF or .npy it takes none" in said
+    assert "The scene takes 1 MB of it in each process, since its file cannot be read in smaller pieces" in said
+    assert "saved as ENVI, .npy or a GeoTIFF with INTERLEAVE=BAND it takes none" in said
     least = int(said.split("is --memory ")[1].split("MB")[0])
     also = cli.refused(2, "the smallest that works", *large.words(out, scene=tmp_path / "scene.npy", memory="100MB"))
     assert least - int(also.split("is --memory ")[1].split("MB")[0]) in (1, 2)
@@ -215,6 +216,57 @@ def test_no_scheduler_at_the_address_is_told_soon(cli, large, tmp_path, monkeypa
     assert (tmp_path / "map.tif").read_bytes() == b"old"
 
 
+@pytest.fixture
+def other_programs():
+    """Addresses where something else than dask listens: it says nothing, says at once what it is, or hangs up."""
+    with contextlib.ExitStack() as open_:
+        addresses = []
+        for says in (b"", b"SSH-2.0-OpenSSH_9.6\r\n", None):
+            listener = open_.enter_context(socket.create_server(("127.0.0.1", 0)))
+            threading.Thread(target=answer, args=(listener, says), daemon=True).start()
+            addresses.append(f"tcp://127.0.0.1:{listener.getsockname()[1]}")
+        yield addresses
+
+
+def answer(listener, says):
+    """Say something to all who call, and keep them waiting; or, with None, hang up."""
+    held = []
+    with contextlib.suppress(OSError):  # the test has ended
+        while True:
+            caller = listener.accept()[0]
+            if says is None:
+                caller.close()
+            else:
+                caller.sendall(says)
+                held.append(caller)
+
+
+CALL = """
+import sys, time
+from patchfree.errors import RunError
+from patchfree.stream import runners
+runners.SCHEDULER_SECONDS = 1.0
+for address in sys.argv[1:]:
+    began = time.monotonic()
+    try:
+        with runners.dask_client(address):
+            print("a cluster")
+    except RunError as error:
+        print(time.monotonic() - began < 6, error)
+"""
+
+
+def test_address_without_a_scheduler_is_told_soon_and_nothing_else_is_said(other_programs):
+    pytest.importorskip("distributed")
+    addresses = [*other_programs, "garbage", "http://127.0.0.1:9"]
+    done = subprocess.run([sys.executable, "-c", CALL, *addresses], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    for line, address in zip(done.stdout.splitlines(), addresses, strict=True):
+        assert line.startswith(f"True No dask scheduler answers at {address} ("), line
+        assert "()" not in line
+    assert done.stdout.count("(something else is there)") == 2
+
+
 def cluster(**answers):
     """A client of a cluster that answers so."""
     client = mock.MagicMock()
@@ -248,6 +300,7 @@ def test_a_cluster_that_cannot_work_is_told(monkeypatch, answers, message):
     from patchfree import __version__
 
     good = {"run_on_scheduler": __version__, "run": {"a": __version__}}
+    monkeypatch.setattr(runners, "_answers", mock.AsyncMock())
     monkeypatch.setattr(distributed, "Client", lambda *rest, **more: cluster(**good | answers))
     with pytest.raises(RunError, match=message), runners.dask_client("here", 0):
         pass

@@ -103,6 +103,15 @@ def test_areas_that_are_small_together_are_merged_and_an_island_stays():
     np.testing.assert_array_equal(merge_small(island, 10), island)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_more_than_the_map_holds_leaves_all_areas_as_they_are(values, class_map, tmp_path, dtype):
+    index = values.astype(dtype)
+    for least in (index.size, index.size + 1, 2**40):
+        np.testing.assert_array_equal(merge_small(index, least), index)
+    _, shapes, table = features(pf.vectorize(class_map, tmp_path / "p.gpkg", min_area="1000000ha"))
+    np.testing.assert_array_equal(burnt(shapes, table["class"], values.shape), values)
+
+
 def test_without_a_smallest_area_nothing_is_merged(values):
     index = values.astype(np.uint8)
     assert merge_small(index, 1) is index

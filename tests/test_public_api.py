@@ -14,7 +14,9 @@ from patchfree.recipes import get_recipe
 
 
 def quick(**changes):
-    return dataclasses.replace(get_recipe("default"), **{"steps": 4, "apart_steps": None} | changes)
+    return dataclasses.replace(
+        get_recipe("default"), **{"steps": 4, "apart_steps": None, "apart_model": None} | changes
+    )
 
 
 @pytest.fixture(scope="module")

@@ -31,13 +31,14 @@ NORTH, EAST, PIXEL = 5_809_965.0, 362_175.0, 30.0
 def users_folder(tmp_path, monkeypatch):
     """The files that the pages speak of: a scene, another of the sensor, fields with an attribute, points, lists of scenes."""
     scene, labels = synthetic(rows=40, cols=48, bands=12)
-    header = {
-        "wavelength": list(scene.bands.wavelengths_nm),
-        "wavelength units": "Nanometers",
-        "map info": f"{{UTM, 1, 1, {EAST}, {NORTH}, {PIXEL}, {PIXEL}, 33, North, WGS-84}}",
-    }
-    for name in ("scene.hdr", "other.hdr"):
-        envi.save_image(tmp_path / name, scene.values.transpose(1, 2, 0), metadata=header, interleave="bil", ext=".img")
+    for name, north, brighter in (("scene.hdr", NORTH, 1.0), ("other.hdr", NORTH - 5000, 1.05)):
+        header = {
+            "wavelength": list(scene.bands.wavelengths_nm),
+            "wavelength units": "Nanometers",
+            "map info": f"{{UTM, 1, 1, {EAST}, {north}, {PIXEL}, {PIXEL}, 33, North, WGS-84}}",
+        }
+        cube = brighter * scene.values.transpose(1, 2, 0)
+        envi.save_image(tmp_path / name, cube, metadata=header, interleave="bil", ext=".img")
     rows, cols = np.mgrid[2:38:4, 2:46:4].reshape(2, -1)
     squares = [shapely.box(*_corner(r + 2, c), *_corner(r, c + 2)) for r, c in zip(rows, cols, strict=True)]
     names = np.array([f"land {v}" for v in labels.index[rows, cols]], object)

@@ -23,7 +23,7 @@ from patchfree.training import Outputs, train
 
 STEPS = 5
 SAME = {"model.safetensors", "model.json", "map.tif", "map.tif.aux.xml", "split.tif", "probabilities.tif"}
-WORDS = ["--steps", "12", "--control", "none", "--device", "cpu"]
+WORDS = ["--steps", "12", "--model", "freenet-smooth", "--control", "none", "--device", "cpu"]
 
 
 class Stopped(Exception):

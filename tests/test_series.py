@@ -103,8 +103,20 @@ def test_scenes_with_other_bands_are_refused(bands):
         one = dataclasses.replace(one, bands=dataclasses.replace(one.bands, wavelengths_nm=None))
     with pytest.raises(
         BandMismatch, match=r"flight 2\.tif and flight 1\.tif are not of one sensor: they share \d+ of 12"
-    ):
+    ) as refused:
         join_scenes([one, dataclasses.replace(two, bands=bands)])
+    assert "List scenes of one sensor" in str(refused.value)
+    assert "--resample" not in str(refused.value)  # train has no such option
+    assert "the run" not in str(refused.value)
+    assert ("states no wavelengths" in str(refused.value)) == (bands.wavelengths_nm is None)
+
+
+def test_a_scene_that_is_sampled_more_coarsely_is_refused():
+    (one, _), (two, _) = pairs()
+    close = dataclasses.replace(one.bands, wavelengths_nm=tuple(500.0 + i for i in range(12)))
+    coarse = dataclasses.replace(two.bands, wavelengths_nm=tuple(500.0 + 2 * i for i in range(12)))
+    with pytest.raises(BandMismatch, match=r"sampled more coarsely than flight 1\.tif.*List scenes of one sensor"):
+        join_scenes([dataclasses.replace(one, bands=close), dataclasses.replace(two, bands=coarse)])
 
 
 def test_scenes_in_other_units_are_refused():

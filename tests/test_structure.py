@@ -24,7 +24,7 @@ ORDER = [
     "labels",
     "io series",
     "split polygons",
-    "blocks",
+    "blocks overlaps",
     "sample losses augment models recipes standardise",
     "fit predict calibrate confusion design controls",
     "assessment measured",

@@ -24,6 +24,11 @@ METHODS: dict[str, str] = {
     ),
     "group-norm": "Y. Wu, K. He (2018). Group Normalization. ECCV.",
     "squeeze-excitation": "J. Hu, L. Shen, G. Sun (2018). Squeeze-and-Excitation Networks. CVPR.",
+    "spectral-network": (
+        "J. A. Benediktsson, P. H. Swain, O. K. Ersoy (1990). Neural Network Approaches Versus Statistical Methods in Classification of "
+        "Multisource Remote Sensing Data. IEEE TGRS 28(4), 540-552."
+    ),
+    "network-ensemble": "L. K. Hansen, P. Salamon (1990). Neural Network Ensembles. IEEE TPAMI 12(10), 993-1001.",
     "random-walks": (
         "X. Kang, S. Li, L. Fang, M. Li, J. A. Benediktsson (2015). Extended Random Walker-Based Classification of Hyperspectral Images. "
         "IEEE TGRS 53(1), 144-153. doi:10.1109/TGRS.2014.2319373"

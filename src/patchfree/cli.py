@@ -59,6 +59,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+SAVED = "What was saved last (every 10 seconds) is kept: run the same command again to go on."
+KEPT = dict.fromkeys(("train", "demo", "change", "change-train", "benchmark"), SAVED)
+KEPT["map"] = "Windows that are finished are kept: run the same command again to go on."
+"""What an interrupted command leaves; the others are quick, or start again."""
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 UsageProblem: Any = typer.BadParameter.__mro__[
     2
@@ -195,8 +199,9 @@ def map_scene(
 
     if not run.is_dir() and (Path(scene) / "model.json").is_file():
         raise ConfigError(f"{scene} is a run and {run} is none: the run comes first, patchfree map RUN SCENE.")
+    files = MapFiles(out, probabilities, uncertainty)
     loaded = load_run(run)
-    for path in filter(None, (out, probabilities, uncertainty)):
+    for path in files.wanted.values():
         refuse_source(path, scene)
         check_writable(path.parent)
     check_zarr(probabilities, others=(out, uncertainty))
@@ -205,7 +210,7 @@ def map_scene(
         map_any(
             loaded,
             source,
-            MapFiles(out, probabilities, uncertainty),
+            files,
             memory=None if memory is None else parse_bytes(memory),
             statistics=statistics,  # type: ignore[arg-type]
             workers=workers,
@@ -214,7 +219,7 @@ def map_scene(
             progress=lambda state: tell("", state),
         )
     written = {"Map": out, "Probabilities": probabilities, "Uncertainty": uncertainty}
-    show.mapped(source.choice(loaded.bands).note, written)
+    show.mapped(source.choice(loaded.bands).note, source.mask_notes, written)
 
 
 @app.command()
@@ -313,7 +318,8 @@ def main(arguments: list[str] | None = None) -> None:
         show.error(str(error))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        show.error("Interrupted. What was saved last (every 10 seconds) is kept: run the same command again to go on.")
+        command = next((a for a in arguments if not a.startswith("-")), "")
+        show.error(f"Interrupted. {KEPT.get(command, '')}".rstrip())
         sys.exit(1)
     except UsageProblem as error:
         error.show()

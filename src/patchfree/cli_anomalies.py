@@ -77,7 +77,7 @@ def anomalies(
     from patchfree.anomalies.report import Finding, write_finding
     from patchfree.anomalies.scoring import find_anomalies, suppression_named
     from patchfree.anomalies.threshold import WAYS
-    from patchfree.files import check_writable
+    from patchfree.files import check_distinct, check_writable
     from patchfree.io.zarr_layers import is_zarr
     from patchfree.options import open_given, refuse_source, source_given
     from patchfree.polygons import vector_libraries
@@ -94,6 +94,7 @@ def anomalies(
         raise ConfigError(f"--train-scene belongs to --suppress bsdm; it has no effect with {suppress}.")
     if is_zarr(out):
         raise ConfigError(f"Got {out}; scores are written as a GeoTIFF. Choose a name such as scores.tif.")
+    check_distinct({"--out": out, "--objects": objects, "--report": report})
     for path in filter(None, (out, objects)):
         refuse_source(path, scene)
         check_writable(path.parent)

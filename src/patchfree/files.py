@@ -8,7 +8,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,26 @@ def check_writable(folder: Path) -> None:
         raise ConfigError(
             f"Nothing can be written to {folder}: {error.strerror or error}. Choose another place with --out."
         ) from error
+
+
+def check_distinct(files: Mapping[str, Path | None]) -> None:
+    """Refuse two outputs at one place: the later one would replace the other.
+
+    Args:
+        files: where each is written, by the option that says so; None for what is not.
+
+    Raises:
+        ConfigError: two are the same file, however it is spelt.
+    """
+    named: dict[Path, str] = {}
+    for option, path in files.items():
+        if path is None:
+            continue
+        first = named.setdefault(path.resolve(), option)
+        if first != option:
+            raise ConfigError(
+                f"Got {path} for {option} and for {first}; one would replace the other. Give each a name of its own."
+            )
 
 
 @contextlib.contextmanager

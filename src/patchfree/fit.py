@@ -153,10 +153,13 @@ class Trainer:
         if model.guides:
             guide = torch.from_numpy(edge_guide(values, valid, windows, model.guides))
             model.prepare(guide, torch.from_numpy(class_offsets(index, train, classes, recipe)))
-        model.recompute = recompute
+        for member in model.members:
+            member.recompute = recompute
         _check_suits(model, recipe)
         self.strides = {made.name: made.stride for stage in model.stages() for made in stage.gives}
         self.model: SceneModel = model.to(device).to(memory_format=torch.channels_last)
+        self.member = self.model.members[0]  # one after the other is trained
+        self.steps = recipe.steps * len(self.model.members)
         self.optimiser = _optimiser(self.model, recipe)
         self.per_class = recipe.per_class
         if recipe.every_class:
@@ -169,15 +172,19 @@ class Trainer:
             TrainingFailed: the loss or the gradient is no longer finite; the network is as before that step.
         """
         began = time.perf_counter()
-        every = max(1, self.recipe.steps // VALIDATIONS)
-        while self.steps_done < self.recipe.steps:
-            rate = learning_rate(self.recipe, self.steps_done)
+        every = max(1, self.steps // VALIDATIONS)
+        while self.steps_done < self.steps:
+            number, done = divmod(self.steps_done, self.recipe.steps)
+            if self.member is not self.model.members[number]:
+                self.model.zero_grad(set_to_none=True)  # the optimiser leaves alone what has no gradient
+                self.member = self.model.members[number]
+            rate = learning_rate(self.recipe, done)
             loss = self._step(rate)
             self.steps_done += 1
-            measured = self.validates and (self.steps_done % every == 0 or self.steps_done == self.recipe.steps)
+            measured = self.validates and (self.steps_done % every == 0 or self.steps_done == self.steps)
             yield Step(
                 self.steps_done,
-                self.recipe.steps,
+                self.steps,
                 loss,
                 rate,
                 time.perf_counter() - began,
@@ -203,13 +210,13 @@ class Trainer:
                 loss = self._loss([(piece, pixels[mine], classes[mine], held[mine]) for piece, mine in here]) * share
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
-        gradients = [_gradient(parameter) for parameter in self.model.parameters()]
+        gradients = [_gradient(parameter) for parameter in self.member.parameters()]
         self.ranks.add([*gradients, total])
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        norm = nn.utils.clip_grad_norm_(self.member.parameters(), self.recipe.clip)
         value = float(total)
         if not (math.isfinite(value) and math.isfinite(float(norm))):
             raise TrainingFailed(
-                f"Training broke down at step {self.steps_done + 1} of {self.recipe.steps}: the loss is {value:g} and the gradient's "
+                f"Training broke down at step {self.steps_done + 1} of {self.steps}: the loss is {value:g} and the gradient's "
                 f"norm {float(norm):g}. The network as it was before this step is kept. Try a lower --learning-rate "
                 f"(now {self.recipe.learning_rate:g}), and check the scene's value range with `patchfree info`."
             )
@@ -266,7 +273,7 @@ class Trainer:
     def _maps(self, values: Float[Tensor, "b c h w"], valid: Bool[Tensor, "b h w"]) -> dict[str, Tensor]:
         x = values.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            return self.model.maps(x, None if bool(valid.all()) else valid)
+            return self.member.maps(x, None if bool(valid.all()) else valid)
 
     def _drawn(self) -> Tensor | None:
         """The pixels of the scenes that this step sees; None for all of them."""

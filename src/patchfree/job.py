@@ -145,6 +145,7 @@ class Work:
         final = dataclasses.replace(tested, probabilities=chances, tags=tags, branch=branch)
         metrics["map"] = class_areas(final)
         metrics["scenes"] = member_facts(job.scene, job.labels, split, tested, final, self._block_px())
+        metrics["networks"] = self.log[-1]["of"] // job.recipe.steps
         metrics["parameters"] = sum(value.numel() for value in weights.values())
         return Result(run, final, tested, self.log, streamed)
 

@@ -26,6 +26,7 @@ Outlines = tuple[np.ndarray, Int[np.ndarray, " _"]]
 
 STRIP_PIXELS = 4_000_000  # traced at a time
 MOST_SIEVES = 100  # each lets the smallest areas grow; in practice a few are enough
+LARGEST_AREA = 2**31 - 1  # pixels that GDAL can count
 
 
 def outlines(values: Classes, *, rows: int | None = None) -> Iterator[tuple[np.ndarray, Int[np.ndarray, " _"], bool]]:
@@ -57,6 +58,8 @@ def outlines(values: Classes, *, rows: int | None = None) -> Iterator[tuple[np.n
 def merge_small(values: Classes, least: int, *, folder: Path | None = None) -> Classes:
     """Class values with every area of fewer than `least` pixels merged into its largest neighbour; 0 stays as it is.
 
+    An area stays where it has no neighbour of this size: all of them, where `least` is more than the map holds.
+
     Args:
         values: class values.
         least: pixels.
@@ -64,6 +67,7 @@ def merge_small(values: Classes, least: int, *, folder: Path | None = None) -> C
     """
     if least <= 1:
         return values
+    least = min(least, values.size, LARGEST_AREA)  # GDAL refuses more than the map holds
     mapped = values  # where it is not 0
     if values.dtype != np.uint8:  # GDAL takes a mask of this type only
         mapped = _room(folder, "mapped", values.shape, np.uint8)

@@ -18,7 +18,7 @@ class Recipe:
         model: name in `patchfree.models.MODELS`.
         components: how many noise-adjusted components of the bands the network sees (`patchfree.standardise`); 0 for the
             bands themselves, as it does where there are no more bands than that.
-        steps: optimiser steps; each is one forward and backward pass of the whole scene.
+        steps: optimiser steps of each of the network's members (most have one); each is one forward and backward pass of the whole scene.
         optimiser: "sgd" (momentum 0.9) or "adamw".
         learning_rate: peak rate.
         schedule: "poly" (falls as (1 - step/steps)^0.9) or "one-cycle" (rises over `warm_up`, falls as a cosine).
@@ -32,8 +32,9 @@ class Recipe:
             which trains on equally many pixels of each class (`smallest_handful`).
         label_smoothing: share of the target spread over all classes.
         shuffle: cut the scene into blocks and lay them out anew at each step, so that the network cannot learn the
-            layout; "auto" does so where the test pixels lie apart from the training pixels, and sets `steps`,
+            layout; "auto" does so where the test pixels lie apart from the training pixels, and sets `model`, `steps`,
             `jitter` and `prior` accordingly (`resolved`).
+        apart_model: the network when "auto" shuffles; None for the same as otherwise.
         apart_steps: steps when "auto" shuffles; None for as many as otherwise.
         jitter: deviation of a random gain and offset of each band at each step, in standard deviations of the band.
         prior: how much of the training pixels' class frequencies is put back into the scores, 0 to 1: balanced steps
@@ -63,6 +64,7 @@ class Recipe:
     every_class: bool = False
     label_smoothing: float = 0.0
     shuffle: bool | Literal["auto"] = False
+    apart_model: str | None = None
     apart_steps: int | None = None
     jitter: float = 0.0
     prior: float = 0.0
@@ -93,9 +95,12 @@ class Recipe:
         """The recipe with "auto" replaced: for test pixels that lie apart from the training pixels, or among them."""
         if self.shuffle != "auto":
             return self
+        settled = dataclasses.replace(self, shuffle=apart, apart_model=None, apart_steps=None)
         if apart:
-            return dataclasses.replace(self, shuffle=True, steps=self.apart_steps or self.steps, apart_steps=None)
-        return dataclasses.replace(self, shuffle=False, jitter=0.0, prior=0.0, apart_steps=None)
+            return dataclasses.replace(
+                settled, model=self.apart_model or self.model, steps=self.apart_steps or self.steps
+            )
+        return dataclasses.replace(settled, jitter=0.0, prior=0.0)
 
 
 RECIPES: dict[str, Recipe] = {
@@ -116,6 +121,7 @@ RECIPES: dict[str, Recipe] = {
         per_class=100,
         label_smoothing=0.1,
         shuffle="auto",
+        apart_model="freenet-ensemble",
         apart_steps=250,
         jitter=0.2,
         prior=1.0,
@@ -142,7 +148,7 @@ def get_recipe(name: str, **changes: Any) -> Recipe:  # noqa: ANN401 - the field
 
     Args:
         name: "default" or "paper".
-        changes: settings in place of the recipe's; `steps` holds wherever the test pixels lie.
+        changes: settings in place of the recipe's; `model` and `steps` hold wherever the test pixels lie.
 
     Raises:
         ConfigError: there is no such recipe or setting, or a value is out of range.
@@ -156,6 +162,7 @@ def get_recipe(name: str, **changes: Any) -> Recipe:  # noqa: ANN401 - the field
     unknown = changes.keys() - {field.name for field in dataclasses.fields(Recipe)}
     if unknown:
         raise ConfigError(f"A recipe has no setting {', '.join(sorted(unknown))}; see patchfree.Recipe.")
-    if "steps" in changes:
-        changes.setdefault("apart_steps", None)
+    for setting in ("model", "steps"):
+        if setting in changes:
+            changes.setdefault(f"apart_{setting}", None)
     return dataclasses.replace(RECIPES[name], **changes)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 WAVELENGTH_TOLERANCE_NM = 2.0
 """Two bands closer than this are the same band: below half the sampling of every hyperspectral sensor."""
 
+MASK_NOTES = "mask_notes"
+"""Key of the details of a scene: what is said of quality masks that it lacks."""
 MADE_BANDS = "made_bands"
 """Where `Scene.details` says of which bands the scene's were made, if they are not those of its file."""
 

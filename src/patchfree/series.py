@@ -13,6 +13,7 @@ import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,7 +131,7 @@ def join_scenes(scenes: Sequence[Scene]) -> Scene:
     Raises:
         ConfigError: there is no scene.
         BandMismatch: a scene has other bands.
-        SceneError: a scene is in other units.
+        SceneError: a scene is in other units, or is there twice.
     """
     if not scenes:
         raise ConfigError("Got no scene; need at least one.")
@@ -138,6 +139,7 @@ def join_scenes(scenes: Sequence[Scene]) -> Scene:
         return scenes[0]
     bands, dropped = _common_bands(scenes)
     _check_units(scenes)
+    _check_listed_once(scenes)
     windows, shape = shelves([scene.grid.shape for scene in scenes], gap=GAP)
     values = np.zeros((len(bands), *shape), np.float32)
     valid = np.zeros(shape, bool)
@@ -204,16 +206,34 @@ def _common_bands(scenes: Sequence[Scene]) -> tuple[Bands, int]:
     for scene in scenes[1:]:
         try:
             scene.bands.positions_of(first.select(kept))
-        except BandMismatch as error:
+        except BandMismatch:
             found = [i for i in kept if _has(scene.bands, first.select([i]))]
             if len(found) < FEWEST_COMMON * max(len(first), len(scene.bands)):
+                known = first.wavelengths_nm and scene.bands.wavelengths_nm
+                how = "" if known else ", by number, since one of the two states no wavelengths"
                 raise BandMismatch(
                     f"{scene.name} and {scenes[0].name} are not of one sensor: they share {len(found)} of {len(scene.bands)} and "
-                    f"{len(first)} bands. {error}"
-                ) from error
+                    f"{len(first)} bands{how}. List scenes of one sensor, and train a run for each of the others; or resample them to the same "
+                    "bands first, and list the results."
+                ) from None
             kept = found
-            scene.bands.positions_of(first.select(kept))  # whatever else does not fit
+            _check_together(scene, first.select(kept), scenes[0].name)
     return first.select(kept), len(first) - len(kept)
+
+
+def _check_together(scene: Scene, wanted: Bands, name: str) -> None:
+    """Bands that are there one by one must be so together.
+
+    Raises:
+        BandMismatch: two are the same band of this scene.
+    """
+    try:
+        scene.bands.positions_of(wanted)
+    except BandMismatch:
+        raise BandMismatch(
+            f"{scene.name} is sampled more coarsely than {name}: two of the {len(wanted)} bands that they share are one of its "
+            f"{len(scene.bands)}. List scenes of one sensor, and train a run for each of the others."
+        ) from None
 
 
 def _has(bands: Bands, wanted: Bands) -> bool:
@@ -232,6 +252,19 @@ def _check_units(scenes: Sequence[Scene]) -> None:
             f"{scenes[low].name} has a mean value of {means[low]:.4g} and {scenes[high].name} one of {means[high]:.4g}: the two are "
             "probably in other units. Give both the same scale (in an ENVI header: reflectance scale factor)."
         )
+
+
+def _check_listed_once(scenes: Sequence[Scene]) -> None:
+    """Refuse one scene under two names: it could train with some labels and be tested on the same pixels with others."""
+    for one, other in combinations(scenes, 2):
+        if one.cut is not None and other.cut is not None:
+            same = one.cut.source.signature() == other.cut.source.signature()
+        else:
+            same = one.values.shape == other.values.shape and all(map(np.array_equal, one.values, other.values))
+        if same:
+            raise SceneError(
+                f"{one.name} and {other.name} hold the same values: they are one scene. List it once, with all of its labels in one file."
+            )
 
 
 def _names(scenes: Sequence[Scene]) -> list[str]:

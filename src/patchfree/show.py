@@ -203,10 +203,12 @@ def _design(design: dict[str, Any]) -> None:
     line(f"Overall accuracy: {pair(design['overall_accuracy'])} %")
 
 
-def mapped(note: str, written: dict[str, Path | None]) -> None:
-    """Which files a map came to, and how its bands were matched with the run's, if there is something to say."""
+def mapped(note: str, mask_notes: Sequence[str], written: dict[str, Path | None]) -> None:
+    """Which files a map came to, how its bands were matched with the run's, and which masks are missing."""
     if note:
         line(note)
+    for each in mask_notes:
+        line(f"Note: {each}")
     for title, file in written.items():
         if file:
             line(f"{title}: {file}")
@@ -215,6 +217,7 @@ def mapped(note: str, written: dict[str, Path | None]) -> None:
 def summary(run: Run) -> None:
     """What a training came to."""
     from patchfree.run import SCENES
+    from patchfree.scene import MASK_NOTES
 
     test, folder = run.metrics["test"], run.folder
     protocol = run.metrics["protocol"]
@@ -232,7 +235,8 @@ def summary(run: Run) -> None:
                 f"{control['title']} on the same pixels: overall accuracy {control['overall_accuracy'] * 100:.1f} %, average "
                 f"{control['average_accuracy'] * 100:.1f} % (ours {difference['value'] * 100:+.1f} points{tail})."
             )
-    for note in [*run.metrics["labels"]["notes"], *protocol["notes"]]:
+    masks = run.metrics["scene"].get(MASK_NOTES, [])
+    for note in [*masks, *run.metrics["labels"]["notes"], *protocol["notes"]]:
         line(f"Note: {note}")
     for one in run.metrics["scenes"]:
         found = one["test"]["overall_accuracy"]

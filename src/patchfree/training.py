@@ -23,6 +23,7 @@ from patchfree.io.geotiff import write_class_map
 from patchfree.job import Job, Result, Work
 from patchfree.labels import Labels, LandCover
 from patchfree.models import MODELS
+from patchfree.overlaps import apart_on_the_ground
 from patchfree.progress import Progress
 from patchfree.ranks import together
 from patchfree.recipes import Recipe, get_recipe
@@ -140,7 +141,7 @@ def train(
     labels, lost = labels.within(scene.valid), int(((labels.index > 0) & ~scene.valid).sum())
     split = block_split(labels, seed=seed) if split is None else split
     recipe = recipe.resolved(apart=not split.optimistic)
-    split = _with_data(split, scene, lost)
+    split = apart_on_the_ground(_with_data(split, scene, lost), scene)
     _check_training_classes(labels, split)
     folder, outputs = None if out is None else Path(out), outputs or Outputs()
     with together(device) as (ranks, where):

@@ -191,6 +191,7 @@ def test_a_mask_of_one_class_gives_scores_and_no_measures(cli, files):
         (["--train-scene", "scene.tif"], "belongs to --suppress bsdm"),
         (["--memory", "1MB"], "smallest that works"),
         (["--objects", "o.shp"], "written as a GeoPackage"),
+        (["--objects", "s.tif"], "for --objects and for --out; one would replace the other"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_written(cli, files, monkeypatch, options, message):

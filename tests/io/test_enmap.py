@@ -7,6 +7,7 @@ from fixtures import random_cube
 
 from patchfree.errors import SceneError
 from patchfree.io import find_reader, open_scene
+from patchfree.io.source import SceneSource
 from products_xml import ENMAP, raster, write_enmap
 
 SHAPE = (4, 5)
@@ -199,3 +200,13 @@ def test_a_damaged_xml_is_refused_with_its_place(tmp_path, cube, old, new, messa
     metadata.write_text(metadata.read_text().replace(old, new))
     with pytest.raises(SceneError, match=message):
         open_scene(folder)
+
+
+def test_missing_masks_are_told_of_the_scene_on_disk_too(tmp_path, cube):
+    path = write_enmap(tmp_path, cube, layers={"QUALITY_CLOUD": np.zeros(cube.shape[1:], "uint8")})
+    (usual,) = SceneSource(str(path)).mask_notes
+    assert "nothing is known of cirrus, shadow, haze, snow, water, saturated" in usual
+    asked = SceneSource(str(path), mask=("snow", "cloud")).mask_notes
+    assert asked == (usual, "The scene has no quality mask snow, as --mask asks; it has cloud.")
+    assert open_scene(path, mask=("snow", "cloud")).details["mask_notes"] == list(asked)
+    assert SceneSource(str(path), mask=()).mask_notes == (usual,)

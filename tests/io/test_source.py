@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -13,6 +15,7 @@ from fixtures import no_georeference_is_fine, random_cube, write_envi, write_tif
 from patchfree.errors import BandMismatch, SceneError
 from patchfree.io import open_scene
 from patchfree.io.emit import Emit
+from patchfree.io.hdf5 import Hdf5
 from patchfree.io.source import SceneSource
 from patchfree.scene import Bands
 from patchfree.windows import cover
@@ -272,3 +275,72 @@ def test_a_scene_without_map_position_can_be_read_too(tmp_path):
         source = SceneSource(str(write_tif(tmp_path / "x.tif", CUBE, crs=None, transform=None)))
         assert source.grid.shape == SHAPE
         assert source.read(None, source.choice(source.description.bands))[0].shape == CUBE.shape
+
+
+# --- files that are packed in large pieces
+
+
+def chunked(folder, **how):
+    with h5py.File(folder / "scene.h5", "w") as file:
+        file.create_dataset("cube", data=CUBE, **how)
+    return SceneSource(str(folder / "scene.h5"), axes="bhw")
+
+
+WHOLE = CUBE.nbytes
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ({"chunks": CUBE.shape, "compression": "gzip", "shuffle": True}, 2 * WHOLE),
+        ({"chunks": (6, 21, 15), "compression": "lzf", "shuffle": True}, WHOLE),
+        ({"chunks": (6, 7, 6), "compression": "gzip", "shuffle": True}, 0),  # small pieces
+        ({"chunks": CUBE.shape}, 0),  # not packed: only the window is read
+        ({}, 0),
+    ],
+)
+def test_a_large_packed_chunk_counts_as_memory(tmp_path, monkeypatch, how, expected):
+    monkeypatch.setattr("patchfree.io._reader.SMALL_PIECE", WHOLE // 4)
+    assert chunked(tmp_path, **how).kept_bytes == expected
+
+
+def test_a_chunk_counts_with_what_is_packed_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("patchfree.io._reader.SMALL_PIECE", WHOLE // 4)
+    assert WHOLE < chunked(tmp_path, chunks=CUBE.shape, compression="gzip").kept_bytes < 2 * WHOLE
+
+
+@pytest.mark.parametrize(("interleave", "expected"), [("pixel", 3 * WHOLE), ("band", 0)])
+def test_a_large_packed_strip_counts_as_memory(tmp_path, monkeypatch, interleave, expected):
+    monkeypatch.setattr("patchfree.io._reader.SMALL_PIECE", WHOLE // 4)
+    how = {"interleave": interleave, "compress": "deflate", "blockysize": SHAPE[0]}
+    assert SceneSource(str(write_tif(tmp_path / "scene.tif", CUBE, **how))).kept_bytes == expected
+
+
+def test_chunks_of_zarr_count_as_many_as_are_unpacked_at_a_time(tmp_path, monkeypatch):
+    zarr = pytest.importorskip("zarr")
+    monkeypatch.setattr("patchfree.io._reader.SMALL_PIECE", WHOLE // 12)
+    for chunks, at_once in (((1, *SHAPE), 6), ((1, *SHAPE[:1], 15), 10)):
+        zarr.create_array(tmp_path / "scene.zarr", shape=CUBE.shape, chunks=chunks, dtype="i2", overwrite=True)
+        size = 2 * int(np.prod(chunks))
+        expected = 2 * at_once * size if size > WHOLE // 12 else 0
+        assert SceneSource(str(tmp_path / "scene.zarr"), axes="bhw").kept_bytes == expected
+
+
+def test_large_pieces_are_unpacked_by_one_thread_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("patchfree.io._reader.SMALL_PIECE", WHOLE // 4)
+    at_work, most, real = [], [], Hdf5.read
+
+    def read(self, window=None):
+        at_work.append(1)
+        most.append(len(at_work))
+        time.sleep(0.02)
+        found = real(self, window)
+        at_work.pop()
+        return found
+
+    monkeypatch.setattr(Hdf5, "read", read)
+    source = chunked(tmp_path, chunks=CUBE.shape, compression="gzip")
+    choice = source.choice(source.description.bands)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda window: source.read(window, choice), cover(SHAPE, 10)))
+    assert max(most) == 1

@@ -156,6 +156,17 @@ def test_probabilities_can_be_a_zarr_store(run, scene, tmp_path, small_windows):
     assert np.isnan(store["probability"][:, :16, :16]).all()
 
 
+def test_two_outputs_in_one_file_are_refused_however_it_is_spelt(tmp_path):
+    one, link = tmp_path / "map.tif", tmp_path / "link.tif"
+    link.symlink_to(one)
+    for other in (one, tmp_path / "sub" / ".." / "map.tif", link):
+        with pytest.raises(ConfigError, match="for --probabilities and for --out; one would replace the other"):
+            MapFiles(one, other)
+    with pytest.raises(ConfigError, match=r"p\.tif for --uncertainty and for --probabilities"):
+        MapFiles(one, tmp_path / "p.tif", tmp_path / "p.tif")
+    assert set(MapFiles(one, uncertainty=tmp_path / "u.tif").wanted) == {"map", "uncertainty"}
+
+
 # --- interruptions
 
 

@@ -90,6 +90,12 @@ def test_a_file_that_cannot_be_made_is_told_with_its_size(tmp_path):
         file.create()
 
 
+def test_a_small_file_that_cannot_be_made_is_told_in_megabytes(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match=r"It grows to 2\.4 MB\. Free"):
+        MapFile(tmp_path / "file" / "a.map", (1000, 100, 6), "float32").create()
+
+
 def test_threads_write_and_read_at_the_same_time(tmp_path):
     file, values = MapFile(tmp_path / "a.map", (64, 96, 5), "float32"), random((64, 96, 5))
     file.create()

@@ -134,7 +134,7 @@ class Opened:
         grid: BEFORE's.
         bands: of a date.
         notes: how they were brought together.
-        kept: bytes that files take that cannot be read in windows.
+        kept: bytes that files take that cannot be read in small pieces.
     """
 
     view: View

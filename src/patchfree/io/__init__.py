@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from patchfree.io.prisma import Prisma, is_prisma
 from patchfree.io.sentinel2 import Sentinel2
 from patchfree.io.tanager import Tanager, is_tanager
 from patchfree.io.zarr import Zarr, is_zarr
-from patchfree.scene import Bands, Scene, make_scene
+from patchfree.scene import MASK_NOTES, Bands, Scene, make_scene
 
 READERS: dict[str, tuple[Callable[[Path], bool], type[Reader]]] = {
     "zarr": (is_zarr, Zarr),
@@ -128,7 +128,8 @@ def open_scene(
     values, missing = physical_values(reader, description)
     name = reader.path.name
     masks = reader.quality()
-    hidden, notes = hidden_pixels(masks, mask), [*description.notes, *_mask_notes(masks, mask)]
+    lacking = lacking_masks(masks, mask)
+    hidden, notes = hidden_pixels(masks, mask), [*description.notes, *_mask_notes(masks, mask), *lacking]
     if hidden is not None:
         missing |= hidden
     if description.bands.wavelengths_nm is None:
@@ -144,7 +145,8 @@ def open_scene(
         name=name,
         bad_bands=sorted(bad),
         notes=notes,
-        details=_details(path, description),
+        details=_details(path, description)
+        | ({MASK_NOTES: told} if (told := [*description.mask_notes, *lacking]) else {}),
     )
 
 
@@ -172,6 +174,16 @@ def hidden_pixels(masks: dict[str, Bool[np.ndarray, "h w"]], mask: Sequence[str]
         raise SceneError(f"Got the quality mask {unknown[0]!r}; there are {', '.join(QUALITY)}.")
     wanted = [layer for name, layer in masks.items() if name in mask]
     return np.asarray(np.logical_or.reduce(wanted)) if wanted else None
+
+
+def lacking_masks(there: Collection[str], mask: Sequence[str]) -> tuple[str, ...]:
+    """A note on masks that were asked for, and that the file lacks; no note on the usual ones, which few products all have."""
+    lacking = [name for name in mask if name not in there]
+    if tuple(mask) == HIDDEN or not lacking:
+        return ()
+    return (
+        f"The scene has no quality mask {', '.join(lacking)}, as --mask asks; it has {', '.join(there) or 'none'}.",
+    )
 
 
 def _mask_notes(masks: dict[str, Bool[np.ndarray, "h w"]], mask: Sequence[str]) -> list[str]:

@@ -70,6 +70,12 @@ class NamedArrays(Reader):
     def format_name(self) -> str:
         """Name of the format, for people."""
 
+    @property
+    def kept_bytes(self) -> int:
+        """What it takes to unpack large pieces of the chosen array."""
+        with self.arrays() as arrays:
+            return self._pick(arrays).unpacking
+
     def describe(self) -> Description:
         """The chosen array, its axes, and what attributes and other arrays say of it."""
         with self.arrays() as arrays:

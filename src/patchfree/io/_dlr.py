@@ -102,6 +102,11 @@ class DlrProduct(Reader):
     quality_layers: ClassVar[tuple[str, ...]]
 
     @property
+    def kept_bytes(self) -> int:
+        """What it takes to unpack large tiles of the cube."""
+        return Gdal(self._cube()).kept_bytes
+
+    @property
     def files(self) -> list[Path]:
         """Every file of the product."""
         stem = self.layout.stem(self.path).upper()
@@ -133,6 +138,7 @@ class DlrProduct(Reader):
         layout, cube, metadata = self.layout, self._cube(), self._metadata()
         raster = Gdal(cube).describe()
         present = self.rasters(self.quality_layers)
+        notes = self.notes(present)
         for path in present.values():
             with open_raster(path) as source:
                 if (source.height, source.width) != raster.grid.shape:
@@ -144,7 +150,8 @@ class DlrProduct(Reader):
             raster,
             format=f"{layout.mission} L2A",
             nodata=raster.nodata or (NODATA,) * len(raster.bands),
-            notes=self.notes(present),
+            notes=notes,
+            mask_notes=notes,
             details={"metadata": metadata and metadata.name, "cube": cube.name},
         )
         if metadata is None:  # as in collections of patches such as HySpecNet-11k

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import h5py
 import numpy as np
 
 from patchfree.errors import SceneError
+from patchfree.io._reader import unpacking
 
 
 @contextmanager
@@ -45,6 +47,19 @@ def holds(path: Path, *members: str) -> bool:
             return all(member in file for member in members)
     except (OSError, RuntimeError):
         return False
+
+
+def unpacking_bytes(array: h5py.Dataset) -> int:
+    """Memory that a window of an array takes to unpack a large chunk of it; 0 where what is stored is read in parts.
+
+    HDF5 unpacks one at a time, in all threads together, and keeps none that is as large.
+    """
+    filters = array.id.get_create_plist().get_nfilters()
+    if array.chunks is None or filters == 0:
+        return 0
+    piece = prod(array.chunks) * array.dtype.itemsize
+    # Beside it lies what is packed, or a copy between two filters (measured with deflate, lzf and shuffle).
+    return unpacking(piece, piece if filters > 1 else min(piece, array.id.get_storage_size()))
 
 
 def text(value: Any) -> str:  # noqa: ANN401 - HDF5 stores text as bytes, str, or an array with one of them

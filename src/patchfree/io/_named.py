@@ -22,6 +22,7 @@ class Array:
         attributes: what is said of it.
         dimensions: names of its axes, "" for one without a name.
         load: reads a part, given a slice for each axis.
+        unpacking: memory that reading a part takes beside it, where the pieces are large.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Array:
     attributes: Mapping[str, Any]
     dimensions: tuple[str, ...]
     load: Callable[[tuple[slice, ...]], np.ndarray]
+    unpacking: int = 0
 
     @property
     def last(self) -> str:

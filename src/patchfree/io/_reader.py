@@ -25,7 +25,11 @@ __all__ = [
     "in_nanometres",
     "layout",
     "part_of_axes",
+    "unpacking",
 ]
+
+SMALL_PIECE = 16_000_000
+"""Bytes of a piece of a file that has room in the fixed part of every budget."""
 
 QUALITY = ("cloud", "cirrus", "shadow", "haze", "snow", "water", "saturated", "bad")
 """Names that quality masks have, whatever the product calls them; "bad" is what the product itself advises against."""
@@ -55,6 +59,7 @@ class Description:
         bad_bands: one-based numbers of the bands that the file flags as bad.
         classes: names and colours of class values, for label rasters.
         notes: what had to be assumed, one sentence each.
+        mask_notes: those of the notes that say which quality masks are missing.
     """
 
     format: str
@@ -67,6 +72,7 @@ class Description:
     bad_bands: tuple[int, ...] = ()
     classes: tuple[LandClass, ...] = ()
     notes: tuple[str, ...] = ()
+    mask_notes: tuple[str, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -97,7 +103,7 @@ class Reader(ABC):
 
     @property
     def kept_bytes(self) -> int:
-        """Memory that stays taken while windows are read."""
+        """Memory that is taken while windows are read, beside what they hold: for a whole file, or to unpack large pieces of it."""
         return 0
 
     @property
@@ -129,6 +135,11 @@ class Reader(ABC):
         """Masks that the product brings of what hides or spoils the ground, by name (`QUALITY`); none if it has none."""
         del window
         return {}
+
+
+def unpacking(piece: int, beside: int) -> int:
+    """Memory that it takes to unpack a piece of so many bytes, with what the decoder holds beside it; 0 for a small piece."""
+    return piece + beside if piece > SMALL_PIECE else 0
 
 
 def check_dtype(path: Path, dtype: np.dtype[Any]) -> None:

@@ -19,7 +19,7 @@ import rasterio.errors
 from jaxtyping import Bool, Int, Shaped
 
 from patchfree.errors import SceneError
-from patchfree.io._hdf5 import holds, numbers, open_hdf5, text
+from patchfree.io._hdf5 import holds, numbers, open_hdf5, text, unpacking_bytes
 from patchfree.io._reader import Description, Reader, Window, in_nanometres
 from patchfree.scene import Bands, Grid
 
@@ -46,6 +46,12 @@ def is_emit(path: Path) -> bool:
 class Emit(Reader):
     """The reflectance on the map grid; the mask file beside it gives the quality masks."""
 
+    @property
+    def kept_bytes(self) -> int:
+        """What it takes to unpack large chunks of the cube."""
+        with open_hdf5(self.path) as file:
+            return unpacking_bytes(self._parts(file)[0])
+
     def describe(self) -> Description:
         """Wavelengths, good bands and map position."""
         with open_hdf5(self.path) as file:
@@ -54,10 +60,10 @@ class Emit(Reader):
             count = cube.shape[2]
             bands, bad = _bands(file[PARAMETERS], count, notes)
             mask_file = self._mask_file()
+            lacking: tuple[str, ...] = ()
             if mask_file is None:
-                notes.append(
-                    "No mask file (EMIT_L2A_MASK_...) of this granule lies beside it: clouds are not left out."
-                )
+                lacking = ("No mask file (EMIT_L2A_MASK_...) of this granule lies beside it: clouds are not left out.",)
+                notes += lacking
             return Description(
                 format="EMIT L2A",
                 dtype=cube.dtype,
@@ -69,6 +75,7 @@ class Emit(Reader):
                     *notes,
                     f"Put on the map grid by the file's lookup table, from {cube.shape[0]} x {cube.shape[1]} sensor pixels.",
                 ),
+                mask_notes=lacking,
                 details={"sensor_shape": list(cube.shape[:2]), "mask_file": mask_file.name if mask_file else None},
             )
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 import warnings
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
 from jaxtyping import Bool, Shaped
-from rasterio.enums import MaskFlags
+from rasterio.enums import Interleaving, MaskFlags
 
 from patchfree.errors import SceneError
-from patchfree.io._reader import Description, LandClass, Reader, Window, check_dtype, in_nanometres
+from patchfree.io._reader import Description, LandClass, Reader, Window, check_dtype, in_nanometres, unpacking
 from patchfree.io.vector import SUFFIXES as VECTOR_SUFFIXES
 from patchfree.scene import Bands, Grid
+
+COPIES = 3  # of a strip or tile: as it is packed, unpacked, and taken apart into bands
+GDAL_TYPES = {"complex_int16": "complex64"}
+"""Types that NumPy does not know by GDAL's name."""
 
 
 def open_raster(path: Path) -> Any:  # noqa: ANN401 - rasterio is not typed
@@ -61,10 +66,20 @@ class Gdal(Reader):
         with open_raster(self.path) as source:
             return [Path(name) for name in source.files] or [self.path]
 
+    @property
+    def kept_bytes(self) -> int:
+        """What it takes to unpack large strips or tiles."""
+        with open_raster(self.path) as source:
+            together = source.count if source.interleaving == Interleaving.pixel else 1
+            bands = zip(source.block_shapes, source.dtypes, strict=True)
+            sizes = (prod(shape) * np.dtype(GDAL_TYPES.get(dtype, dtype)).itemsize for shape, dtype in bands)
+            piece = max(sizes) * together
+            return unpacking(piece, (COPIES - 1) * piece)
+
     def describe(self) -> Description:
         """Read tags, types and map position."""
         with open_raster(self.path) as source:
-            check_dtype(self.path, np.dtype(source.dtypes[0].replace("complex_int16", "complex64")))
+            check_dtype(self.path, np.dtype(GDAL_TYPES.get(source.dtypes[0], source.dtypes[0])))
             notes: list[str] = []
             count = source.count
             tags = [source.tags(i) for i in source.indexes]

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from patchfree.io._cf import NamedArrays
-from patchfree.io._hdf5 import open_hdf5
+from patchfree.io._hdf5 import open_hdf5, unpacking_bytes
 from patchfree.io._named import Array
 
 OTHERS = (".kea", ".bag")  # HDF5 inside, and formats of their own that GDAL reads
@@ -39,7 +39,13 @@ class Hdf5(NamedArrays):
             def add(name: str, item: h5py.Dataset | h5py.Group) -> None:
                 if isinstance(item, h5py.Dataset) and not _is_empty(item):
                     found[name] = Array(
-                        name, item.shape, item.dtype, dict(item.attrs), _dimensions(item), item.__getitem__
+                        name,
+                        item.shape,
+                        item.dtype,
+                        dict(item.attrs),
+                        _dimensions(item),
+                        item.__getitem__,
+                        unpacking_bytes(item),
                     )
 
             file.visititems(add)

@@ -13,6 +13,7 @@ from jaxtyping import Shaped
 from scipy.io.matlab import MatReadError
 
 from patchfree.errors import SceneError
+from patchfree.io._hdf5 import open_hdf5, unpacking_bytes
 from patchfree.io._reader import (
     Description,
     Reader,
@@ -62,6 +63,15 @@ class Matlab(Reader):
     def in_one_piece(self) -> bool:
         """Versions 5 to 7 pack each array as a whole."""
         return not self._is_hdf5()
+
+    @property
+    def kept_bytes(self) -> int:
+        """What it takes to unpack large chunks; of versions 5 to 7 `Kept` says it."""
+        if not self._is_hdf5():
+            return 0
+        name = pick_variable(self.path, self._variables(), self.variable, self.layers)
+        with open_hdf5(self.path) as file:
+            return unpacking_bytes(file[name])
 
     def _load(self, name: str, cut: tuple[slice, ...] = ()) -> Shaped[np.ndarray, ...]:
         """An array, or a part of it."""

@@ -124,6 +124,11 @@ class Mosaic(Reader):
         return whole, [(path, row - top, col - left, grid) for path, row, col, grid in placed]
 
     @property
+    def kept_bytes(self) -> int:
+        """What it takes to unpack large strips or tiles of one of the files: they are read one after the other."""
+        return max(Gdal(path).kept_bytes for path, _, _, _ in self._placed[1])
+
+    @property
     def files(self) -> list[Path]:
         """The tiles, and the table that lists them."""
         return [*([] if self.path.is_dir() else [self.path]), *(path for path, _, _, _ in self._placed[1])]

@@ -84,7 +84,7 @@ class Dates:
 
     @property
     def kept_bytes(self) -> int:
-        """Memory that stays taken while windows are read: by files that cannot be read in windows."""
+        """Memory that stays taken while windows are read: by files that cannot be read in small pieces."""
         return self.before.kept_bytes + self.after.kept_bytes
 
     @property
@@ -156,7 +156,7 @@ class PairFile(Reader):
 
     @property
     def kept_bytes(self) -> int:
-        """Memory that files take that cannot be read in windows."""
+        """Memory that files take that cannot be read in small pieces."""
         return self.dates.kept_bytes
 
     @property

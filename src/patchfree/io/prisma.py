@@ -21,7 +21,7 @@ import rasterio.errors
 from jaxtyping import Bool, Shaped
 
 from patchfree.errors import SceneError
-from patchfree.io._hdf5 import holds, numbers, open_hdf5
+from patchfree.io._hdf5 import holds, numbers, open_hdf5, unpacking_bytes
 from patchfree.io._reader import Description, Reader, Window
 from patchfree.scene import Bands, Grid
 
@@ -54,6 +54,12 @@ class _Cube:
 
 class Prisma(Reader):
     """VNIR and SWIR reflectance as one cube; bands that were not acquired are left out."""
+
+    @property
+    def kept_bytes(self) -> int:
+        """What it takes to unpack large chunks of either cube."""
+        with open_hdf5(self.path) as file:
+            return max(unpacking_bytes(file[f"{FIELDS}/{cube.name}_Cube"]) for cube in self._cubes(file, []))
 
     def describe(self) -> Description:
         """Wavelengths, scaling and map position from the attributes of the root."""

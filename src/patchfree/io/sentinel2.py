@@ -64,7 +64,8 @@ class Sentinel2(Reader):
         notes = (
             [] if None not in widths else ["The XML holds no spectral responses; the widths of the bands are unknown."]
         )
-        notes += missing_layers(["SCL at 20 m"] if self._scl() is None else [], ", ".join(SCENE_CLASSES))
+        lacking = missing_layers(["SCL at 20 m"] if self._scl() is None else [], ", ".join(SCENE_CLASSES))
+        notes += lacking
         shifts = tuple(offsets.get(entry.get("bandId", ""), 0.0) / quantum for entry in entries)
         return Description(
             format="Sentinel-2 L2A",
@@ -80,6 +81,7 @@ class Sentinel2(Reader):
             scale=(1 / quantum,) * len(BANDS),
             offset=shifts if any(shifts) else None,
             notes=tuple(notes),
+            mask_notes=lacking,
             details={"metadata": metadata.name, "band_names": list(BANDS)},
         )
 

@@ -6,21 +6,26 @@ Dimension key: c bands, h rows, w columns.
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
 from patchfree.errors import SceneError
-from patchfree.io import HIDDEN, described, find_reader, hidden_pixels, physical_values
+from patchfree.io import HIDDEN, described, find_reader, hidden_pixels, lacking_masks, physical_values
 from patchfree.io._kept import Kept
 from patchfree.io._reader import Description, Reader
 from patchfree.resample import describe_resampling, resampling_weights
 from patchfree.scene import MADE_BANDS, Bands, Grid, Scene, describe_matching
 from patchfree.windows import Window
+
+UNPACKING = RLock()
+"""Large pieces are unpacked by one thread at a time, whatever the scene: each would take the memory of one. A pair reads two."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +71,21 @@ class SceneSource:
         found = find_reader(self.path, axes=self.axes)
         return Kept(found) if found.in_one_piece else found
 
-    @property
+    @cached_property
     def kept_bytes(self) -> int:
-        """Memory that the stored numbers take while windows are read; 0 where the file is read in windows."""
+        """Memory that is taken while windows are read, beside what they hold; 0 where the file is read in small pieces."""
         return self.reader.kept_bytes
 
     @cached_property
     def description(self) -> Description:
         """What the file says of itself."""
         return described(self.reader, nodata=self.nodata, drop_bands=self.drop_bands)
+
+    @property
+    def mask_notes(self) -> tuple[str, ...]:
+        """What is to be said of quality masks that the product lacks."""
+        there = self.reader.quality((slice(0, 1), slice(0, 1)))
+        return (*self.description.mask_notes, *lacking_masks(there, self.mask))
 
     @property
     def grid(self) -> Grid:
@@ -103,7 +114,8 @@ class SceneSource:
         self, window: Window | None, choice: BandChoice
     ) -> tuple[Float32[np.ndarray, "c h w"], Bool[np.ndarray, "h w"]]:
         """The chosen bands in a window, and where all that they are made of hold data (0 elsewhere)."""
-        values, missing = physical_values(self.reader, self.description, window)
+        with UNPACKING if self.kept_bytes and not self.reader.in_one_piece else nullcontext():
+            values, missing = physical_values(self.reader, self.description, window)
         values, holes = values[choice.positions], np.asarray(missing[choice.positions].any(0))
         hidden = hidden_pixels(self.reader.quality(window), self.mask)
         if hidden is not None:

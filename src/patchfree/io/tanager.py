@@ -15,7 +15,7 @@ import rasterio.errors
 from jaxtyping import Bool, Shaped
 
 from patchfree.errors import SceneError
-from patchfree.io._hdf5 import holds, numbers, open_hdf5, text
+from patchfree.io._hdf5 import holds, numbers, open_hdf5, text, unpacking_bytes
 from patchfree.io._reader import Description, Reader, Window, in_nanometres
 from patchfree.scene import Bands, Grid
 
@@ -33,6 +33,12 @@ def is_tanager(path: Path) -> bool:
 
 class Tanager(Reader):
     """An ortho scene: bands, rows, columns on a UTM grid."""
+
+    @property
+    def kept_bytes(self) -> int:
+        """What it takes to unpack large chunks of the cube."""
+        with open_hdf5(self.path) as file:
+            return unpacking_bytes(self._cube(file))
 
     def describe(self) -> Description:
         """Wavelengths and good bands from the cube's attributes, map position from the HDF-EOS structure."""

@@ -7,6 +7,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ import numpy as np
 from patchfree.errors import MissingExtra, PatchfreeError, SceneError
 from patchfree.io._cf import NamedArrays
 from patchfree.io._named import Array
+from patchfree.io._reader import unpacking
 
+COPIES, AT_ONCE = 2, 10
+"""Of a chunk as it is unpacked, measured; and how many chunks zarr unpacks at a time for one window (its `async.concurrency`)."""
 MARKS = ("zarr.json", ".zgroup", ".zarray")
 
 
@@ -65,4 +69,6 @@ def _array(name: str, item: Any) -> Array:  # noqa: ANN401 - zarr is optional
     if item.metadata.zarr_format == 2 and item.fill_value is not None and item.fill_value != 0:
         attributes.setdefault("_FillValue", item.fill_value)  # 0 is what zarr writes unasked
     names = tuple(str(dimension or "") for dimension in dimensions or [""] * len(item.shape))
-    return Array(name, item.shape, dtype, attributes, names, lambda cut: np.asarray(item[cut]))
+    piece = prod(item.chunks) * dtype.itemsize
+    taken = unpacking(piece, (COPIES * min(AT_ONCE, item.nchunks) - 1) * piece)
+    return Array(name, item.shape, dtype, attributes, names, lambda cut: np.asarray(item[cut]), taken)

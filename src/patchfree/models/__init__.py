@@ -7,9 +7,11 @@ from patchfree.models._contract import SceneModel
 from patchfree.models.ar_cdnet import ARCDNet
 from patchfree.models.ar_cdnet_rgb import ARCDNetRGB
 from patchfree.models.freenet import FreeNet, FreeNetHalf
+from patchfree.models.freenet_ensemble import FreeNetEnsemble
 from patchfree.models.freenet_smooth import FreeNetSmooth
 from patchfree.models.fully_convolutional import EarlyFusion, SiameseDifference
 from patchfree.models.siamese_freenet import SiameseFreeNet
+from patchfree.models.spectral import Spectral
 
 __all__ = ["MODELS", "SceneModel", "trained_model"]
 
@@ -18,9 +20,11 @@ MODELS: dict[str, type[SceneModel]] = {
     "ar-cdnet-rgb": ARCDNetRGB,
     "fc-siam-diff": SiameseDifference,
     "freenet": FreeNet,
+    "freenet-ensemble": FreeNetEnsemble,
     "freenet-half": FreeNetHalf,
     "freenet-smooth": FreeNetSmooth,
     "siamese-freenet": SiameseFreeNet,
+    "spectral": Spectral,
     "unet": EarlyFusion,
 }
 

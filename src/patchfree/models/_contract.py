@@ -114,6 +114,11 @@ class SceneModel(nn.Module, ABC):
     def stages(self) -> tuple[Stage, ...]:
         """The network as a chain of stages; the last gives "scores", and "uncertainty" if the network predicts one."""
 
+    @property
+    def members(self) -> tuple[SceneModel, ...]:
+        """The networks of which it consists, each of which is trained as if it were alone; for most networks itself."""
+        return (self,)
+
     def prepare(self, guide: Float[Tensor, "g c"], prior: Float[Tensor, " k"]) -> None:
         """Take what a training knows before its first step, if the network has a use for it.
 
@@ -143,17 +148,21 @@ class SceneModel(nn.Module, ABC):
         valid: Bool[Tensor, "b h w"] | None = None,
         statistics: Statistics = OF_THE_SCENE,
     ) -> dict[str, Tensor]:
-        """The maps of all stages by name; arguments as for `forward`.
+        """The maps of all stages by name, without a gradient only those that it answers with; arguments as for `forward`.
 
         "uncertainty", where the network predicts one, is the logit of the probability that its answer is wrong.
         """
         if x.shape[1] != self.bands:
             raise ValueError(f"Got {x.shape[1]} bands, but this network was built for {self.bands}.")
         maps, masks = {"scene": x}, Masks(valid, x.dtype)
-        for stage in self.stages():
+        stages, kept = self.stages(), {*ANSWERS, *self.supervised}
+        for number, stage in enumerate(stages):
             if self.recompute and torch.is_grad_enabled():
                 read = {name: maps[name] for name in stage.reads}
                 maps |= checkpoint(stage.run, read, masks, statistics, use_reentrant=False)
             else:
                 maps |= stage.run(maps, masks, statistics)
+            if not torch.is_grad_enabled():  # what nobody will read
+                wanted = kept.union(*(later.reads for later in stages[number + 1 :]))
+                maps = {name: value for name, value in maps.items() if name in wanted}
         return maps

@@ -87,7 +87,10 @@ def _kept_bytes(model: SceneModel, pixels: int) -> float:
 
 
 def _trained_pixel_bytes(model: SceneModel, recompute: bool) -> float:
-    kept = sum(made.channels / made.stride**2 for stage in model.stages() for made in stage.gives)
+    kept = max(  # one member trains at a time
+        sum(made.channels / made.stride**2 for stage in member.stages() for made in stage.gives)
+        for member in model.members
+    )
     return SHUFFLED * 4 * ((RECOMPUTED_COPIES if recompute else TRAINED_COPIES) * kept + 3 * model.bands)
 
 
@@ -109,7 +112,7 @@ def windows_at_once(
         most: windows at a time that there may be in a process.
         least: windows at a time that there are in a process, whatever we wish: a dask worker's threads.
         processes: that share the memory.
-        kept: bytes of a scene that each process holds because its file cannot be read in windows.
+        kept: bytes that each process takes because the scene's file cannot be read in small pieces.
 
     Raises:
         ConfigError: the smallest windows take more, or the network maps a scene in one piece only.
@@ -131,8 +134,8 @@ def windows_at_once(
         + (f" and workers of {least} threads" if least > 1 else "")
         + f" is --memory {-(-smallest // 10**6)}MB."
         + (
-            f" The scene takes {kept / 1e6:,.0f} MB of it in each process, since its file cannot be read in windows: saved as "
-            "ENVI, GeoTIFF or .npy it takes none."
+            f" The scene takes {kept / 1e6:,.0f} MB of it in each process, since its file cannot be read in smaller pieces: "
+            "saved as ENVI, .npy or a GeoTIFF with INTERLEAVE=BAND it takes none."
             if kept
             else ""
         )

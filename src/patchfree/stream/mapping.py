@@ -17,7 +17,7 @@ from jaxtyping import Shaped
 
 from patchfree.device import choose_device
 from patchfree.errors import ConfigError
-from patchfree.files import exclusive, remove_unfinished, write_bytes
+from patchfree.files import check_distinct, exclusive, remove_unfinished, write_bytes
 from patchfree.io.geotiff import CACHE_BYTES, TILE, strips, write_class_map_windows, write_layers_windows
 from patchfree.io.qgis import write_share_style
 from patchfree.io.source import BandChoice, SceneSource, nothing_to_map
@@ -37,11 +37,18 @@ PROBES = 9  # windows whose values are compared with the training scene's
 
 @dataclass(frozen=True)
 class MapFiles:
-    """What to write: the map, and if a path is given the probabilities (GeoTIFF or Zarr) and the uncertainty."""
+    """What to write: the map, and if a path is given the probabilities (GeoTIFF or Zarr) and the uncertainty.
+
+    Raises:
+        ConfigError: two of them are the same file.
+    """
 
     out: Path
     probabilities: Path | None = None
     uncertainty: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_distinct({"--out": self.out, "--probabilities": self.probabilities, "--uncertainty": self.uncertainty})
 
     @property
     def wanted(self) -> dict[str, Path]:

@@ -76,8 +76,9 @@ class MapFile:
         return (row * self.shape[1] + col) * self.shape[2] * np.dtype(self.dtype).itemsize
 
     def _failed(self, error: OSError) -> OutputError:
+        size = float(np.prod(self.shape, dtype=float) * np.dtype(self.dtype).itemsize)
+        shown = f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
         return OutputError(
-            f"{self.path} could not be written: {error.strerror or error}. It grows to "
-            f"{np.prod(self.shape, dtype=float) * np.dtype(self.dtype).itemsize / 1e9:.1f} GB. Free some space, or choose another "
+            f"{self.path} could not be written: {error.strerror or error}. It grows to {shown}. Free some space, or choose another "
             "place with --out, and run the same command again: the finished windows are kept."
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pkgutil import resolve_name
 from typing import Any
 
@@ -15,7 +17,7 @@ import rasterio
 import torch
 
 from patchfree import __version__
-from patchfree.errors import MissingExtra, RunError
+from patchfree.errors import MissingExtra, PatchfreeError, RunError
 from patchfree.heap import keep_windows, one_heap
 from patchfree.io.geotiff import CACHE_BYTES
 from patchfree.models._statistics import Part
@@ -125,13 +127,9 @@ class OnDask:
                 f"The workers of the cluster were killed again and again while they computed a window ({error}). They may lack "
                 "memory: pass a smaller --memory, or fewer --workers. The finished windows are kept."
             ) from error
-        except CancelledError as error:
-            raise RunError(
-                f"The cluster gave up a window ({str(error).rstrip('.')}): its scheduler was stopped, or a worker has another patchfree. Run "
-                "the same command again when it is there: the finished windows are kept."
-            ) from error
         finally:
-            self.client.cancel(futures, force=True)
+            with suppress(Exception):  # nothing is left to cancel on a cluster that was lost: its own error says so
+                self.client.cancel(futures, force=True)
 
 
 def _shares(todo: list[int], workers: int) -> Iterator[list[int]]:
@@ -192,26 +190,77 @@ def dask_client(scheduler: str | None, workers: int = 0) -> Iterator[Any]:
 
     Raises:
         MissingExtra: dask is not installed.
-        RunError: no scheduler answers at the address, it has no workers, or there is another patchfree or none.
+        RunError: no scheduler answers at the address, it has no workers, there is another patchfree or none, or the cluster is
+            lost in the middle.
     """
     try:
         import distributed
     except ImportError:
         raise MissingExtra("distributed", "dask", "Computing on several processes or machines") from None
-    if scheduler is not None:
-        try:
-            # As the default client it would leave its mark on all later use of dask in this process, even if it fails.
-            client = distributed.Client(scheduler, timeout=SCHEDULER_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
-        except (OSError, ValueError, TimeoutError) as error:
-            raise RunError(
-                f"No dask scheduler answers at {scheduler} ({error}). Start one with `dask scheduler`, and workers with `dask worker "
-                f"{scheduler}` in environments that have patchfree, or use --workers N for processes on this machine."
-            ) from error
-        with client:
+    # What it logs of a lost cluster or a full disk are tracebacks; the error that we raise says what to do.
+    with (
+        distributed.utils.silence_logging_cmgr(logging.CRITICAL),
+        _here(workers) if scheduler is None else _there(scheduler) as client,
+        _kept(client),
+    ):
+        if scheduler is not None:
             _check_cluster(client, scheduler)
-            yield client
-        return
+        yield client
+
+
+def _there(scheduler: str) -> Any:  # noqa: ANN401 - distributed is loaded on use
+    """A client of the scheduler at an address."""
+    import distributed
+
+    try:
+        with ThreadPoolExecutor(1) as other:  # this thread may have an event loop already, as in a notebook
+            other.submit(asyncio.run, _answers(scheduler)).result()
+        # As the default client it would leave its mark on all later use of dask in this process, even if it fails.
+        return distributed.Client(scheduler, timeout=SCHEDULER_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
+    except Exception as error:
+        known = "" if isinstance(error, MemoryError) else str(error)  # dask took what another program says for a length
+        raise RunError(
+            f"No dask scheduler answers at {scheduler} ({known or 'something else is there'}). Start one with `dask scheduler`, and workers "
+            f"with `dask worker {scheduler}` in environments that have patchfree, or use --workers N for processes on this machine."
+        ) from error
+
+
+async def _answers(scheduler: str) -> None:
+    """Connect once on trial: only here can an attempt be given up and cleared away; a usual client waits forever for an answer."""
+    import distributed
+
+    client = distributed.Client(scheduler, timeout=SCHEDULER_SECONDS, set_as_default=False, asynchronous=True)  # type: ignore[no-untyped-call]
+    try:
+        await asyncio.wait_for(client, SCHEDULER_SECONDS + 1)  # where dask gives up by itself, it says more
+    finally:
+        await client.close()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _kept(client: Any) -> Iterator[None]:  # noqa: ANN401 - distributed is loaded on use
+    """Tell of a cluster that is lost, whichever of its many errors dask has for it."""
+    import distributed
+
+    try:
+        yield
+    except PatchfreeError:
+        raise
+    except Exception as error:
+        if client.status == "running" and not isinstance(
+            error, (CancelledError, distributed.comm.core.CommClosedError)
+        ):
+            raise
+        raise RunError(
+            f"The cluster gave up the work ({str(error).rstrip('.')}): its scheduler was stopped, or a worker has another patchfree. Run "
+            "the same command again when it is there: the finished windows are kept."
+        ) from error
+
+
+@contextmanager
+def _here(workers: int) -> Iterator[Any]:
+    """A client of a cluster of so many processes on this machine."""
     import dask
+    import distributed
 
     environment = dict(os.environ)
     # The scheduler serves its state over HTTP even without a dashboard; at its usual port only one job a machine could.
@@ -220,6 +269,7 @@ def dask_client(scheduler: str | None, workers: int = 0) -> Iterator[Any]:
         "threads_per_worker": 1,
         "dashboard_address": "127.0.0.1:0",
         "scheduler_kwargs": {"dashboard": False},
+        "silence_logs": logging.CRITICAL,
     }
     try:
         with dask.config.set(

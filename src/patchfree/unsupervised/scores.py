@@ -89,7 +89,7 @@ def scene_axes(view: View) -> Axes:
 
 
 def view_of(scene: Scene | SceneSource | str | Path) -> tuple[View, str, Grid, Bands, int]:
-    """The view of a scene, its name, grid and bands, and bytes that a file takes that cannot be read in windows."""
+    """The view of a scene, its name, grid and bands, and bytes that a file takes that cannot be read in small pieces."""
     if isinstance(scene, Scene):
         return SceneView(scene), scene.name, scene.grid, scene.bands, 0
     source = scene if isinstance(scene, SceneSource) else SceneSource(str(scene))
