@@ -1,5 +1,9 @@
 """A bare array is a scene in rows, columns, bands, and says what was assumed; what is no array of numbers is refused."""
 
+import gc
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from fixtures import random_cube
@@ -7,6 +11,7 @@ from fixtures import random_cube
 from patchfree.errors import LabelError, SceneError
 from patchfree.io import open_scene
 from patchfree.io.reference import read_labels
+from patchfree.io.source import SceneSource
 from patchfree.scene import Grid
 
 
@@ -112,3 +117,30 @@ def test_true_and_false_are_class_1_and_unlabelled(tmp_path):
     labels = read_labels(save(tmp_path / "a.npy", np.eye(3, dtype=bool)), Grid(3, 3))
     assert labels.values == (1,)
     np.testing.assert_array_equal(labels.index, np.eye(3))
+
+
+@pytest.fixture
+def busy_interpreter():
+    """Threads take turns wherever they can, and Python code runs whenever memory is collected."""
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
+
+    def collected(phase, info):
+        for _ in range(30):
+            pass
+
+    gc.callbacks.append(collected)
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(5)
+    yield
+    gc.callbacks.remove(collected)
+    sys.setswitchinterval(interval)
+    gc.set_threshold(*threshold)
+
+
+def test_many_threads_read_one_file(tmp_path, busy_interpreter):
+    cube = random_cube(4, 5, 6)
+    source = SceneSource(str(save(tmp_path / "a.npy", cube.transpose(1, 2, 0))))
+    window = (slice(1, 4), slice(2, 5))
+    with ThreadPoolExecutor(8) as pool:
+        parts = list(pool.map(lambda _: source.reader.read(window), range(200)))
+    assert all(np.array_equal(part, cube[:, 1:4, 2:5]) for part in parts)

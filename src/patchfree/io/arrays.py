@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from threading import Lock
 
 import numpy as np
 from jaxtyping import Shaped
@@ -14,6 +15,9 @@ from patchfree.io._reader import Description, Reader, Window, bands_first, check
 from patchfree.io._variables import Variable, pick_variable
 from patchfree.scene import Bands, Grid
 
+# NumPy reads a header as Python text, which before CPython 3.11.8 breaks in two threads at once (gh-106905).
+HEADERS = Lock()
+
 
 class Numpy(Reader):
     """A bare array: rows, columns, bands unless `axes` says otherwise."""
@@ -23,8 +27,9 @@ class Numpy(Reader):
     def _array(self) -> tuple[str | None, Shaped[np.ndarray, ...]]:
         try:
             if self.path.suffix.lower() == ".npy":
-                return None, np.load(self.path, mmap_mode="r", allow_pickle=False)
-            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                with HEADERS:
+                    return None, np.load(self.path, mmap_mode="r", allow_pickle=False)
+            with HEADERS, self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 variables = [Variable(name, archive[name].shape, archive[name].dtype) for name in archive.files]
                 name = pick_variable(self.path, variables, self.variable, self.layers)
                 return name, archive[name]
