@@ -382,7 +382,8 @@ def test_map_goes_on_when_a_process_of_this_machine_is_killed(begin, large, tmp_
     pytest.importorskip("distributed")
     process = begin(*large.words(tmp_path / "out", "--workers", 2, memory="524MB"))
     wait_for(lambda: len(finished_windows(tmp_path / "out")) > 5, process)
-    workers = [p for p in psutil.Process(process.pid).children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+    others = psutil.Process(process.pid).children(recursive=True)
+    workers = [p for p in others if "forkserver" in " ".join(p.cmdline()) and p.parent().pid != process.pid]
     assert len(workers) == 2
     workers[0].kill()
     assert len(finished_windows(tmp_path / "out")) < WINDOWS * PASSES

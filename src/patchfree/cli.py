@@ -188,6 +188,11 @@ def map_scene(
     device: Device = "auto",
 ) -> None:
     """Apply a trained run to a scene of any size that has the same bands, or finer ones with --resample."""
+    from patchfree.forks import WORKERS
+
+    if workers:
+        WORKERS.context()  # they load their libraries while this process does
+
     from patchfree.files import check_writable
     from patchfree.run import load_run
     from patchfree.stream.budget import parse_bytes

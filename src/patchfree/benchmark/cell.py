@@ -5,7 +5,6 @@ So its peak of memory is its own, a crash is a row of the table and not the end,
 
 from __future__ import annotations
 
-import multiprocessing
 import multiprocessing.connection
 import time
 import traceback
@@ -16,17 +15,13 @@ from typing import Any
 
 from patchfree.benchmark.scenes import Described
 from patchfree.errors import PatchfreeError
+from patchfree.forks import Forks
 from patchfree.progress import Progress
 
-# Loaded once by the server that the cells are forked from, so that a cell starts in milliseconds.
 # torch._dynamo is what torch's optimisers load when they first step, which takes seconds.
-PRELOADED = [
-    "patchfree.benchmark.tasks",
-    "sklearn.ensemble",
-    "sklearn.model_selection",
-    "sklearn.svm",
-    "torch._dynamo",
-]
+CELLS = Forks(
+    ("patchfree.benchmark.tasks", "sklearn.ensemble", "sklearn.model_selection", "sklearn.svm", "torch._dynamo")
+)
 Tell = Callable[[Progress], None]
 
 
@@ -77,10 +72,7 @@ def run_cell(cell: Cell, tell: Tell, *, deadline: float | None = None) -> dict[s
     Raises:
         OutOfTime: the deadline came first.
     """
-    ways = multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context("forkserver" if "forkserver" in ways else "spawn")
-    if "forkserver" in ways:
-        context.set_forkserver_preload(PRELOADED)
+    context: Any = CELLS.context()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(cell, sender))
     process.start()

@@ -18,6 +18,7 @@ import torch
 
 from patchfree import __version__
 from patchfree.errors import MissingExtra, PatchfreeError, RunError
+from patchfree.forks import WORKERS
 from patchfree.heap import keep_windows, one_heap
 from patchfree.io.geotiff import CACHE_BYTES
 from patchfree.models._statistics import Part
@@ -271,14 +272,14 @@ def _here(workers: int) -> Iterator[Any]:
         "scheduler_kwargs": {"dashboard": False},
         "silence_logs": logging.CRITICAL,
     }
+    choices: dict[str, Any] = {
+        "distributed.worker.multiprocessing-method": WORKERS.context().get_start_method(),
+        "distributed.comm.timeouts.connect": START_TIMEOUT,
+        **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKERS.environment.items()},
+        "distributed.worker.profile.enabled": False,  # looks at every thread 100 times a second; takes a tenth of the time
+    }
     try:
-        with dask.config.set(
-            {
-                "distributed.comm.timeouts.connect": START_TIMEOUT,
-                "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,  # as `one_heap`, for threads that start before us
-                "distributed.worker.profile.enabled": False,  # looks at every thread 100 times a second; takes a tenth of the time
-            }
-        ):
+        with dask.config.set(choices):
             cluster = distributed.LocalCluster(memory_limit=0, **settings)  # type: ignore[no-untyped-call]
     except (RuntimeError, OSError, TimeoutError) as error:
         raise RunError(
