@@ -119,6 +119,12 @@ def hdf5(folder):
     return write_netcdf(folder / "scene.nc", CUBE.transpose(1, 0, 2), dims=("y", "band", "x"))
 
 
+def netcdf3(folder):
+    array = xarray.DataArray(CUBE.transpose(1, 0, 2), dims=("y", "band", "x"), name="cube")
+    array.to_dataset().to_netcdf(folder / "scene.nc", format="NETCDF3_64BIT", engine="scipy")
+    return folder / "scene.nc"
+
+
 def zarr(folder):
     array = xarray.DataArray(CUBE.transpose(1, 2, 0), dims=("y", "x", "band"), name="cube")
     array.to_dataset().to_zarr(folder / "scene.zarr", zarr_format=3, consolidated=False)
@@ -134,6 +140,7 @@ WRITERS = {
     "hdf5": hdf5,
     "matlab": matlab,
     "mosaic": mosaic,
+    "netcdf3": netcdf3,
     "numpy": numpy,
     "pair": pair,
     "prisma": prisma,

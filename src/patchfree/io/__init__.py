@@ -22,6 +22,7 @@ from patchfree.io.gdal import Gdal
 from patchfree.io.hdf5 import Hdf5, is_hdf5
 from patchfree.io.matlab import Matlab
 from patchfree.io.mosaic import Mosaic, is_mosaic
+from patchfree.io.netcdf3 import NetCDF3, is_netcdf3
 from patchfree.io.pair import PairFile, is_pair
 from patchfree.io.prisma import Prisma, is_prisma
 from patchfree.io.sentinel2 import Sentinel2
@@ -43,6 +44,7 @@ READERS: dict[str, tuple[Callable[[Path], bool], type[Reader]]] = {
     "emit": (is_emit, Emit),
     "tanager": (is_tanager, Tanager),
     "hdf5": (is_hdf5, Hdf5),
+    "netcdf3": (is_netcdf3, NetCDF3),
     "gdal": (lambda _: True, Gdal),
 }
 """Formats in the order in which they are tried: a test of the path, and the reader."""
@@ -69,7 +71,7 @@ def find_reader(path: str | Path, *, axes: str | None = None, layers: int = 3) -
     """The reader of a file.
 
     Args:
-        path: a file, or `file:variable` for one array of several (MATLAB, NumPy, HDF5, NetCDF4, Zarr).
+        path: a file, or `file:variable` for one array of several (MATLAB, NumPy, HDF5, NetCDF, Zarr).
         axes: order of the axes of a bare array, "hwb" or "bhw".
         layers: 3 to look for a scene, 2 to look for labels.
 
@@ -111,7 +113,7 @@ def open_scene(
     are masked; both are told in `Scene.notes`.
 
     Args:
-        path: ENVI (header or binary), GeoTIFF or anything GDAL reads, MATLAB, NumPy, HDF5 and NetCDF4, Zarr, a product of
+        path: ENVI (header or binary), GeoTIFF or anything GDAL reads, MATLAB, NumPy, HDF5 and NetCDF, Zarr, a product of
             EnMAP, PRISMA, EMIT, DESIS, Tanager or Sentinel-2, a folder or a list of tiles; `file:variable` names one array
             of several.
         nodata: stored value that means "no data", in place of what the file says.
