@@ -29,7 +29,7 @@ from patchfree.models import MODELS, SceneModel
 from patchfree.ranks import Ranks
 from patchfree.recipes import Recipe
 from patchfree.sample.stratified import balanced_step, epoch_length, smallest_handful, stratified_epoch
-from patchfree.standardise import edge_guide
+from patchfree.standardise import edge_guide, mixed_neighbours
 from patchfree.windows import Window
 
 VALIDATIONS = 10
@@ -151,7 +151,8 @@ class Trainer:
             torch.manual_seed(seed)
             model = MODELS[recipe.model](bands=len(values), classes=classes)
         if model.guides:
-            guide = torch.from_numpy(edge_guide(values, valid, windows, model.guides))
+            mixed = mixed_neighbours(index, train & valid, windows)
+            guide = torch.from_numpy(edge_guide(values, valid, windows, model.guides, mixed=mixed))
             model.prepare(guide, torch.from_numpy(class_offsets(index, train, classes, recipe)))
         for member in model.members:
             member.recompute = recompute

@@ -11,7 +11,7 @@ Differences: the noise is that of the differences between neighbours in a row, a
 ridge, so that a scene without noise can be taken; each component is divided by the root of its standard deviation, which leaves it
 between its own scale (the first drown the others) and the same scale for all (the last, noise, count like the first).
 
-Dimension key: c bands, h rows, w columns, k components, n pixels.
+Dimension key: c bands, h rows, w columns, k components, g guiding components, n pixels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32, Float64, Int
 from scipy.linalg import eigh
 
 from patchfree.scene import Scene
@@ -29,6 +29,10 @@ from patchfree.windows import Window
 
 RIDGE = 1e-6
 """Share of the mean variance of a band that is added to the noise of each."""
+CLOSE = 2.7
+"""How much more the differences between neighbours tell an edge where all neighbouring training pixels are of different classes."""
+USUAL, PAIRS = 0.06, 100
+"""Share of such neighbours in usual scenes, and as how many pairs of neighbours it counts beside those of the training pixels."""
 NUMBERS_AT_ONCE = 2**22  # that are turned to double precision at a time
 
 
@@ -121,20 +125,40 @@ def noise_adjusted(
     return np.asarray((axes / variances**0.25 / scale).T, np.float32)
 
 
+def mixed_neighbours(index: Int[np.ndarray, "h w"], train: Bool[np.ndarray, "h w"], windows: Sequence[Window]) -> float:
+    """Share of neighbouring training pixels that are of different classes: how close together the classes of these scenes lie.
+
+    Where few training pixels are neighbours it is close to that of usual scenes (`USUAL`, which counts as `PAIRS` pairs).
+    """
+    mixed, pairs = USUAL * PAIRS, PAIRS
+    for window in windows:
+        classes = np.where(train[window], index[window], 0)
+        for one, other in ((classes[1:], classes[:-1]), (classes[:, 1:], classes[:, :-1])):
+            both = (one > 0) & (other > 0)
+            mixed, pairs = mixed + int((both & (one != other)).sum()), pairs + int(both.sum())
+    return mixed / pairs
+
+
 def edge_guide(
-    values: Float32[np.ndarray, "c h w"], valid: Bool[np.ndarray, "h w"], windows: Sequence[Window], count: int
+    values: Float32[np.ndarray, "c h w"],
+    valid: Bool[np.ndarray, "h w"],
+    windows: Sequence[Window],
+    count: int,
+    *,
+    mixed: float,
 ) -> Float32[np.ndarray, "g c"]:
-    """Components that tell edges from noise: the noise-adjusted ones, at the scale at which noise has the mean square 1.
+    """Components that tell edges from noise: the noise-adjusted ones, at a scale that suits random walks.
 
     Args:
         values: of all scenes that train, standardised.
         valid: where there is data.
         windows: where each scene lies.
         count: how many components; there are at most as many as bands.
+        mixed: share of neighbouring training pixels that are of different classes.
 
     Returns:
         What each component takes of each band: the squares of the differences between neighbours in a row, summed over all
-        components, have the mean 1.
+        components, have the mean 1 where no classes are mixed, and more where they are, so that less tells an edge.
     """
     c = len(values)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -143,7 +167,7 @@ def edge_guide(
         return np.zeros((min(count, c), c), np.float32)  # the training says what is wrong with such values
     found = noise_adjusted(whole, noise, min(count, c))
     scale = 2 * float(np.einsum("gc,cd,gd->", found, noise, found))
-    return found / np.float32(np.sqrt(scale) or 1.0)
+    return found * np.float32(np.sqrt((1 + CLOSE * mixed) / (scale or 1.0)))
 
 
 def _covariances(scene: Scene, plain: Standardisation) -> tuple[Float64[np.ndarray, "c c"], Float64[np.ndarray, "c c"]]:

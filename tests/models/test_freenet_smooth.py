@@ -8,13 +8,15 @@ import torch
 from scipy.sparse import coo_array, diags_array
 from scipy.sparse.linalg import spsolve
 
+from patchfree.fit import Trainer
 from patchfree.models import _walks
 from patchfree.models._contract import Masks
 from patchfree.models._smoothed import FLOOR
 from patchfree.models._statistics import OF_THE_SCENE
 from patchfree.models._walks import NEIGHBOURS, SHARPNESS, STOP, SURE
 from patchfree.models.freenet_smooth import FreeNetSmooth
-from patchfree.standardise import edge_guide
+from patchfree.recipes import get_recipe
+from patchfree.standardise import CLOSE, PAIRS, USUAL, edge_guide, mixed_neighbours
 
 K, H, W = 3, 9, 12
 
@@ -111,24 +113,66 @@ def test_training_smooths_nothing(network):
     assert not torch.equal(network.eval()(x), raw["scores"])
 
 
-def test_the_guide_has_noise_of_mean_square_one():
+@pytest.mark.parametrize(("mixed", "square"), [(0.0, 1.0), (0.5, 1 + CLOSE / 2)])
+def test_the_guide_has_noise_of_a_mean_square_that_grows_where_classes_are_mixed(mixed, square):
     rng = np.random.default_rng(0)
     values = rng.normal(size=(6, 40, 50)).astype(np.float32) * np.arange(1, 7, dtype=np.float32)[:, None, None]
     values += np.linspace(0, 90, 40, dtype=np.float32)[:, None]
     valid = np.ones((40, 50), bool)
     valid[3:9, 10:20] = False
     both = (slice(0, 40), slice(0, 25)), (slice(0, 40), slice(25, 50))
-    guide = edge_guide(values, valid, both, 4)
+    guide = edge_guide(values, valid, both, 4, mixed=mixed)
     assert guide.shape == (4, 6)
     seen = np.einsum("gc,chw->ghw", guide, values)
     squares = [
         ((seen[:, r, c][:, :, 1:] - seen[:, r, c][:, :, :-1]) ** 2).sum(0)[valid[r, c][:, 1:] & valid[r, c][:, :-1]]
         for r, c in both
     ]
-    assert np.concatenate(squares).mean() == pytest.approx(1, rel=1e-3)
+    assert np.concatenate(squares).mean() == pytest.approx(square, rel=1e-3)
 
 
 def test_a_scene_without_any_difference_has_a_guide():
-    guide = edge_guide(np.zeros((3, 5, 5), np.float32), np.ones((5, 5), bool), [(slice(0, 5), slice(0, 5))], 4)
+    guide = edge_guide(
+        np.zeros((3, 5, 5), np.float32), np.ones((5, 5), bool), [(slice(0, 5), slice(0, 5))], 4, mixed=0.1
+    )
     assert guide.shape == (3, 3)
     assert np.isfinite(guide).all()
+
+
+def test_neighbours_of_different_classes_are_counted_among_training_pixels_of_one_scene():
+    index = np.array([[1, 1, 2, 0], [1, 2, 2, 2], [3, 3, 1, 1]])
+    train = np.ones((3, 4), bool)
+    train[2, 3] = False
+    one = [(slice(0, 3), slice(0, 4))]
+    # In rows: 1-1, 1-2; 1-2, 2-2, 2-2; 3-3, 3-1. In columns: 1-1, 1-2, 2-2; 1-3, 2-3, 2-1.
+    assert mixed_neighbours(index, train, one) == pytest.approx((USUAL * PAIRS + 7) / (PAIRS + 13))
+    halves = [(slice(0, 3), slice(0, 2)), (slice(0, 3), slice(2, 4))]  # 1-2, 1-2 and 3-1 lie across
+    assert mixed_neighbours(index, train, halves) == pytest.approx((USUAL * PAIRS + 5) / (PAIRS + 10))
+    assert mixed_neighbours(index, train & (index < 0), one) == USUAL
+
+
+def test_a_training_tells_how_mixed_the_classes_are():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(4, 24, 24)).astype(np.float32)
+    found = {}
+    for name, index in {
+        "fields": np.where(np.arange(24) < 12, 1, 2) * np.ones((24, 1), int),
+        "mixed": rng.integers(1, 3, (24, 24)),
+    }.items():
+        recipe = get_recipe("default", steps=1, shuffle=False)
+        everywhere = np.ones((24, 24), bool)
+        trainer = Trainer(
+            values,
+            everywhere,
+            index,
+            train=everywhere,
+            val=~everywhere,
+            classes=2,
+            recipe=recipe,
+            seed=0,
+            device=torch.device("cpu"),
+        )
+        found[name] = trainer.model.guide
+    ratio = (found["mixed"] / found["fields"]).square()
+    torch.testing.assert_close(ratio, torch.full_like(ratio, float(ratio.mean())))
+    assert 1.8 < float(ratio.mean()) < 2.4  # (1 + CLOSE / 2) / (1 + CLOSE / 25)

@@ -23,8 +23,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 STEPS = 32
-SHARPNESS = 3.5
-"""A mean squared difference of neighbours that is as large as noise makes it weighs their link by exp(-3.5)."""
+SHARPNESS = 3.0
+"""A mean squared difference of neighbours that is as large as noise makes it weighs their link by exp(-3), where no classes are mixed."""
 STOP, SURE = 0.01, 0.05
 """Weight of the end of a walk beside the links, of which one to a neighbour without any difference weighs 1; and how much more it
 weighs where one class is certain: by the square of the largest probability."""
@@ -37,7 +37,7 @@ def links(seen: Float[Tensor, "b g h w"], valid: Float[Tensor, "b 1 h w"] | None
 
     Args:
         seen: the components that tell edges, in which the differences between neighbours that noise makes have the mean square 1
-            together (`patchfree.standardise.edge_guide`).
+            together, or more where classes lie close together (`patchfree.standardise.edge_guide`).
         valid: 1 where there is data; None if there is everywhere.
     """
     b, _, h, w = seen.shape

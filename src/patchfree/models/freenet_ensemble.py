@@ -29,7 +29,7 @@ from patchfree.models._statistics import Statistics
 from patchfree.models.freenet import FreeNetHalf
 from patchfree.models.spectral import Spectral
 
-MEMBERS = ((FreeNetHalf, 0.4), (FreeNetHalf, 0.4), (Spectral, 0.2))
+MEMBERS = ((FreeNetHalf, 0.45), (FreeNetHalf, 0.45), (Spectral, 0.1))
 """The networks, and how much the probabilities of each count."""
 
 

@@ -20,7 +20,7 @@ from patchfree.citations import METHODS as REFERENCES
 from patchfree.controls import CONTROLS
 from patchfree.models._walks import SHARPNESS, STEPS, STOP, SURE, links, walk
 from patchfree.models.freenet_smooth import FreeNetSmooth
-from patchfree.standardise import Standardisation, edge_guide
+from patchfree.standardise import CLOSE, Standardisation, edge_guide, mixed_neighbours
 
 GUIDES = FreeNetSmooth.guides
 COMPONENTS, BLUR_PX = 30, 1.5
@@ -59,7 +59,7 @@ def control_method(name: str, *, cost: int, smooth: bool = False, walks: bool = 
         identity |= {"components": COMPONENTS, "blur_px": BLUR_PX}
     if walks:
         title, cite = f"{title}, random walks", f"{cite} {REFERENCES['random-walks']}"
-        identity |= {"walks": [STEPS, STOP, SURE, SHARPNESS, GUIDES]}
+        identity |= {"walks": [STEPS, STOP, SURE, SHARPNESS, CLOSE, GUIDES]}
     return Method(title, fit, identity, cite, cost)
 
 
@@ -74,7 +74,9 @@ def _smoothed(training: Training) -> Float32[np.ndarray, "k h w"]:
 def _walked(scores: Float32[np.ndarray, "k h w"], training: Training) -> Float32[np.ndarray, "k h w"]:
     """A map of zeros and ones, smoothed as our default network smooths its probabilities."""
     values, valid = training.values, training.valid
-    guide = edge_guide(values, valid, training.scene.windows, GUIDES)
+    windows = training.scene.windows
+    mixed = mixed_neighbours(training.index, training.learnt & valid, windows)
+    guide = edge_guide(values, valid, windows, GUIDES, mixed=mixed)
     seen = torch.from_numpy(np.einsum("gc,chw->ghw", guide, values))[None]
     ends = walk(torch.from_numpy(scores)[None].movedim(1, -1), links(seen, torch.from_numpy(valid)[None, None].float()))
     return np.ascontiguousarray(ends[0].movedim(-1, 0).numpy())
