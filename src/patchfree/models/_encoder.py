@@ -11,7 +11,6 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -60,12 +59,12 @@ def encode_level(
         statistics: where whole-scene statistics come from.
     """
     if level == 0:
-        x = F.relu(network.stem_norm(keep(network.stem(keep(x, valid)), valid), valid, statistics))
+        x = network.stem_norm(keep(network.stem(keep(x, valid)), valid), valid, statistics).relu_()
     for block in network.levels[level]:
         x = block(x, valid, statistics)
     if level == len(network.downs):
         return x, None
-    return x, keep(F.relu(network.downs[level](x)), valid_below)
+    return x, keep(network.downs[level](x).relu_(), valid_below)
 
 
 def shared_encoder(

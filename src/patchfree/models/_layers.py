@@ -80,4 +80,7 @@ class Block(nn.Module):
         statistics: Statistics = OF_THE_SCENE,
     ) -> Tensor:
         """Same shape out as in."""
-        return F.relu(self.norm(keep(self.conv(self.attention(x, valid, statistics)), valid), valid, statistics))
+        found = keep(self.conv(self.attention(x, valid, statistics)), valid)
+        return self.norm(
+            found, valid, statistics
+        ).relu_()  # in place: no layer needs its result as it was, and it is a tenth of the time

@@ -85,7 +85,7 @@ def own_scale(x: Float[Tensor, "b c h w"], masks: Masks, statistics: Statistics)
     x = keep(x, valid).float()
     mean, variance = statistics.moments("dates", x, valid, x.shape[1])
     scale = torch.rsqrt(variance + 1e-5)
-    return keep((x - mean[:, :, None, None]) * scale[:, :, None, None], valid)
+    return keep((x - mean[:, :, None, None]).mul_(scale[:, :, None, None]), valid)
 
 
 def mixed(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h w"]:

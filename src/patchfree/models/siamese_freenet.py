@@ -78,9 +78,9 @@ class SiameseFreeNet(PairModel):
     ) -> dict[str, Tensor]:
         valid = masks.at(2**level)
         before, after = (maps[f"{date}.features{level}"] for date in DATES)
-        x = keep(self.laterals[level]((before - after).abs()), valid)
+        x = keep(self.laterals[level]((before - after).abs_()), valid)
         if level < len(self.channels) - 1:
             coarse = F.interpolate(maps[f"up{level + 1}"], scale_factor=2, mode="nearest")
             x = keep(x + coarse[..., : x.shape[2], : x.shape[3]], valid)
-        x = F.relu(self.norms[level](keep(self.fuses[level](x), valid), valid, statistics))
+        x = self.norms[level](keep(self.fuses[level](x), valid), valid, statistics).relu_()
         return {f"up{level}": x} if level else {"scores": self.head(x)}
