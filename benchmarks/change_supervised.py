@@ -27,6 +27,7 @@ from patchfree.change.pair import pair_up
 from patchfree.change.recipes import change_recipe
 from patchfree.change.reference import LEGEND, full_mask
 from patchfree.change.supervised import chance_of_change, train_change
+from patchfree.change.teacher import teach
 from patchfree.change.uncertainty import judge
 from patchfree.fit import Trainer
 from patchfree.heap import freed_memory_kept
@@ -75,6 +76,12 @@ def vectors_of_change(pair, labels, split):
     return cohen_kappa_score(truth[split.test], score[split.test] >= best)
 
 
+def teacher_alone(pair, labels, split, seed) -> float:
+    """Kappa of what teaches the default network: scores without labels, calibrated on the training pixels."""
+    said = teach(pair.stacked(), labels.index, split.train, seed)
+    return cohen_kappa_score(labels.index[split.test], said.argmax(0)[split.test] + 1)
+
+
 def coverage(chance, truth, seeds=range(SPLITS)):
     """Coverage of the conformal sets on half of the held-out pixels, learnt from the other half, over random splits."""
     found = []
@@ -115,6 +122,7 @@ def sparse(folder: Path, seeds, models, half: str, noise: float, steps: int | No
                     "kappa": run.metrics["test"]["kappa"],
                     "svm": run.metrics["controls"][0]["kappa"],
                     "cva": vectors_of_change(pair, labels, split),
+                    "teacher": teacher_alone(pair, labels, split, seed),
                     "wrong": int(wrong.sum()),
                     "auroc_of_errors": {name: each["auroc_of_errors"] for name, each in uncertainties.items()},
                     "risk_coverage_area": {name: each["risk_coverage_area"] for name, each in uncertainties.items()},
@@ -128,7 +136,7 @@ def sparse(folder: Path, seeds, models, half: str, noise: float, steps: int | No
             print(json.dumps(rows[-1]), flush=True)
     for model in models:
         mine = [row for row in rows if row["model"] == model]
-        for key in ("kappa", "svm", "cva"):
+        for key in ("kappa", "svm", "cva", "teacher"):
             values = [row[key] for row in mine]
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             print(f"{model} {half} noise {noise:g}: {key} {statistics.fmean(values):.4f} ± {spread:.4f}", flush=True)

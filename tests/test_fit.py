@@ -39,6 +39,7 @@ class Case:
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
+    teacher: np.ndarray | None = None
 
     def trainer(self, recipe, *, seed=0, **changes):
         case = dataclasses.replace(self, **changes)
@@ -52,6 +53,7 @@ class Case:
             recipe=recipe,
             seed=seed,
             device=CPU,
+            teacher=case.teacher,
         )
 
 
@@ -293,3 +295,42 @@ def test_a_short_training_beats_an_svm_of_single_spectra_by_more_than_ten_points
     ours = (scores.argmax(0) + 1 == labels.index)[split.test].mean()
     assert 0.6 < svm < 0.85
     assert ours > svm + 0.1
+
+
+class TestTaught:
+    @pytest.fixture
+    def said(self, case):
+        """A teacher that knows the classes of all pixels nearly surely."""
+        return np.where(np.arange(1, 4)[:, None, None] == case.index, 0.9, 0.05).astype(np.float32)
+
+    def test_a_training_that_was_interrupted_ends_at_the_same_bits(self, case, said):
+        recipe = small("default", taught=1.0, taught_pixels=50, shuffle=True)
+        whole = finished(case.trainer(recipe, teacher=said))
+        first = case.trainer(recipe, teacher=said)
+        for step in first.run():
+            if step.number == 5:
+                break
+        second = case.trainer(recipe, teacher=said)
+        second.restore(first.state())
+        assert same(finished(second), whole)
+        assert not same(whole, finished(case.trainer(recipe)))
+
+    def test_it_teaches_at_pixels_that_have_data_and_do_not_train(self, case, said):
+        recipe = small("default", taught=1.0, taught_pixels=50)
+        case.valid[:3] = False
+        deaf = said.copy()
+        deaf[:, case.train | ~case.valid] = np.nan
+        assert same(*(finished(case.trainer(recipe, teacher=each)) for each in (said, deaf)))
+        deaf[:, case.valid & ~case.train] = 1 / 3
+        assert not same(*(finished(case.trainer(recipe, teacher=each)) for each in (said, deaf)))
+
+    def test_what_it_says_is_learnt(self, case, said):
+        wrong = said[[1, 2, 0]]
+        recipe = small("default", taught=20.0, steps=60, learning_rate=3e-3)
+        trainer = finished(case.trainer(recipe, teacher=wrong))
+        scores = predict_scores(trainer.model, case.values, case.valid, device=CPU)
+        assert (scores.argmax(0) == wrong.argmax(0))[case.test].mean() > 0.8
+
+    def test_without_a_teacher_nothing_changes(self, case):
+        taught, plain = (small("default", taught=weight) for weight in (1.0, 0.0))
+        assert same(finished(case.trainer(taught)), finished(case.trainer(plain)))

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from patchfree.losses import at_pixels, deep_supervision, masked_cross_entropy
+from patchfree.losses import at_pixels, deep_supervision, masked_cross_entropy, soft_cross_entropy
 
 
 @pytest.fixture
@@ -103,3 +103,18 @@ def test_a_coarse_map_is_read_at_the_pixel_above():
     assert at_pixels(x, pixels, 5, stride=2).tolist() == [[0, 2, 0, 4, 5]]
     fine = torch.arange(20.0).view(1, 4, 5)
     assert at_pixels(fine, pixels, 5).tolist() == [[0, 4, 6, 13, 19]]
+
+
+def test_soft_targets_that_are_sure_are_labels(case):
+    scores, target, pixels = case
+    classes = target.flatten()[pixels]
+    sure = F.one_hot(classes, 5).T.float()
+    torch.testing.assert_close(soft_cross_entropy(scores, pixels, sure), masked_cross_entropy(scores, pixels, classes))
+
+
+def test_soft_targets_are_met_best_by_their_own_probabilities(case):
+    scores, _, pixels = case
+    chances = torch.softmax(scores.flatten(1)[:, pixels], 0)
+    entropy = -(chances * chances.log()).sum(0).mean()
+    torch.testing.assert_close(soft_cross_entropy(scores, pixels, chances), entropy)
+    assert soft_cross_entropy(1.3 * scores, pixels, chances) > entropy

@@ -35,6 +35,7 @@ METHODS: dict[str, str] = {
     ),
     "adamw": "I. Loshchilov, F. Hutter (2019). Decoupled Weight Decay Regularization. ICLR.",
     "one-cycle": "L. N. Smith, N. Topin (2019). Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates. SPIE 11006.",
+    "distillation": "G. Hinton, O. Vinyals, J. Dean (2015). Distilling the Knowledge in a Neural Network. arXiv:1503.02531.",
     "label-smoothing": "C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna (2016). Rethinking the Inception Architecture for Computer Vision. CVPR.",
     "logit-adjustment": "A. K. Menon et al. (2021). Long-tail learning via logit adjustment. ICLR.",
     "temperature": "C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger (2017). On Calibration of Modern Neural Networks. ICML.",
@@ -149,6 +150,7 @@ def methods_of(metrics: dict[str, Any]) -> list[str]:
     used += ["adamw"] if recipe["optimiser"] == "adamw" else []
     used += ["one-cycle"] if recipe["schedule"] == "one-cycle" else []
     used += ["label-smoothing"] if recipe["label_smoothing"] else []
+    used += ["distillation", "pca-kmeans", "normalise-ir-mad"] if recipe.get("taught") else []
     used += ["logit-adjustment"] if recipe["prior"] else []
     used += ["temperature"] if metrics["calibration"]["temperature"] is not None else []
     used += ["blocks", "kappa"]

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from patchfree.augment import flip_scene, jitter_bands, shuffle_scene, swap_dates
 from patchfree.device import choose_precision
 from patchfree.errors import ConfigError, SplitError, TrainingFailed
-from patchfree.losses import at_pixels, deep_supervision, masked_cross_entropy
+from patchfree.losses import at_pixels, deep_supervision, masked_cross_entropy, soft_cross_entropy
 from patchfree.models import MODELS, SceneModel
 from patchfree.ranks import Ranks
 from patchfree.recipes import Recipe
@@ -77,6 +77,8 @@ class Piece:
         valid: where there is data.
         val_pixels: flat positions of the validation pixels.
         val_classes: their classes, 0..k-1.
+        taught: flat positions of pixels with data that do not train; none without a teacher.
+        chances: what the teacher says of each pixel.
     """
 
     number: int
@@ -84,6 +86,8 @@ class Piece:
     valid: Bool[Tensor, "h w"]
     val_pixels: Int[Tensor, " n"]
     val_classes: Int[Tensor, " n"]
+    taught: Int[Tensor, " m"]
+    chances: Float32[Tensor, "k hw"]
 
 
 Chosen = tuple[Piece, Int[Tensor, " _"], Int[Tensor, " _"], Bool[Tensor, " _"]]
@@ -103,6 +107,7 @@ class Trainer:
         recipe: all settings; `shuffle` is True or False here.
         seed: repeats the training.
         device: where to compute.
+        teacher: probability of each class at each pixel, for a recipe with `taught`; None for none.
         windows: where each of several scenes lies on this canvas; None for one scene.
         ranks: processes that share the scenes; None for this one alone.
         recompute: save memory by computing feature maps anew for the gradient; the numbers are the same.
@@ -120,6 +125,7 @@ class Trainer:
         recipe: Recipe,
         seed: int,
         device: torch.device,
+        teacher: Float32[np.ndarray, "k h w"] | None = None,
         windows: Sequence[Window] | None = None,
         ranks: Ranks | None = None,
         recompute: bool = False,
@@ -141,9 +147,12 @@ class Trainer:
         self.pieces = []
         for number in self.ranks.mine([valid[w].size for w in windows]):
             window = windows[number]
-            own = (torch.from_numpy(array).to(device) for array in (values[:, *window], valid[window]))
-            marks = (part.to(device) for part in _labelled(index[window], val[window] & valid[window]))
-            self.pieces.append(Piece(number, *own, *marks))
+            seen, held = (torch.from_numpy(array).to(device) for array in (values[:, *window], valid[window]))
+            where, known = (part.to(device) for part in _labelled(index[window], val[window] & valid[window]))
+            others = np.flatnonzero(valid[window] & ~train[window] & (teacher is not None))
+            said = np.zeros((classes, 0), np.float32) if teacher is None else teacher[:, *window].reshape(classes, -1)
+            taught, chances = torch.from_numpy(others), torch.from_numpy(said).to(device)
+            self.pieces.append(Piece(number, seen, held, where, known, taught, chances))
         draw = torch.rand(len(self.pixels), generator=torch.Generator().manual_seed(_mix(seed, 7, 0)))
         self.held = (draw < recipe.held_out).to(device)
         self.validates = bool((val & valid).any())
@@ -235,25 +244,41 @@ class Trainer:
 
     def _loss(self, group: Sequence[Chosen]) -> Float[Tensor, ""]:
         """Mean loss of some pixels of some scenes, which are changed at random first, as the recipe says."""
-        changed = [self._changed(piece, pixels) for piece, pixels, _, _ in group]
+        taught = [self._taught(piece) for piece, *_ in group]
+        changed = [
+            self._changed(piece, torch.cat([pixels, others]))
+            for (piece, pixels, _, _), others in zip(group, taught, strict=True)
+        ]
         maps = self._maps(torch.stack([values for values, _, _ in changed]), torch.stack([v for _, v, _ in changed]))
-        places, classes = [pixels for *_, pixels in changed], [classes for _, _, classes, _ in group]
-        smoothing, total = self.recipe.label_smoothing, sum(len(pixels) for pixels in places)
+        classes = [classes for _, _, classes, _ in group]
+        smoothing, total = self.recipe.label_smoothing, sum(len(known) for known in classes)
         if self.recipe.loss == "cross-entropy":
-            parts = zip(maps["scores"], places, classes, strict=True)
-            return torch.stack(
-                [masked_cross_entropy(s, p, c, label_smoothing=smoothing) * (len(p) / total) for s, p, c in parts]
-            ).sum()
+            losses = []
+            for (piece, *_), scores, (*_, places), known, others in zip(
+                group, maps["scores"], changed, classes, taught, strict=True
+            ):
+                own, elsewhere = places[: len(known)], places[len(known) :]
+                loss = masked_cross_entropy(scores, own, known, label_smoothing=smoothing)
+                if len(others):
+                    said, weight = piece.chances[:, others], self.recipe.taught
+                    loss = (loss + weight * soft_cross_entropy(scores, elsewhere, said)) / (1 + weight)
+                losses.append(loss * (len(known) / total))
+            return torch.stack(losses).sum()
         width = changed[0][1].shape[1]
         found = {
             name: torch.cat(
-                [at_pixels(x, p, width, self.strides[name]) for x, p in zip(maps[name], places, strict=True)], 1
+                [at_pixels(x, p, width, self.strides[name]) for x, (*_, p) in zip(maps[name], changed, strict=True)], 1
             )
             for name in self.model.supervised
         }
         return deep_supervision(
             found, torch.cat(classes), torch.cat([held for *_, held in group]), label_smoothing=smoothing
         )
+
+    def _taught(self, piece: Piece) -> Int[Tensor, " m"]:
+        """The pixels of a scene at which the teacher speaks in this step."""
+        drawn = torch.randperm(len(piece.taught), generator=self._chance(8, piece))[: self.recipe.taught_pixels]
+        return piece.taught[drawn].to(self.device)
 
     def _changed(self, piece: Piece, pixels: Int[Tensor, " n"]) -> tuple[Tensor, Tensor, Tensor]:
         """A scene as the network sees it in this step, and where the pixels now lie."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.torch
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int
 
 from patchfree.calibrate import calibration_error, fit_temperature, reliability
 from patchfree.confusion import assess_pixels, paired_difference
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHECKPOINT_SECONDS = 10.0
+Teach = Callable[[Scene, Int[np.ndarray, "h w"], Bool[np.ndarray, "h w"], int], "Float32[np.ndarray, 'k h w'] | None"]
+"""What a teacher says of each pixel of a scene, from its bands, the classes of the training pixels, where these are, and a seed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +86,7 @@ class Job:
     ranks: Ranks = field(default_factory=Ranks)
     memory: int = 0
     recompute: bool = False
+    teach: Teach | None = None
 
     def request(self) -> dict[str, Any]:
         """What must be equal for a run to be the same run: plain values for JSON."""
@@ -191,6 +194,7 @@ class Work:
             recipe=job.recipe,
             seed=job.seed,
             device=job.device,
+            teacher=job.teach(job.scene, job.labels.index, train_mask, job.seed) if job.teach else None,
             windows=job.scene.passes,
             ranks=job.ranks,
             recompute=job.recompute,

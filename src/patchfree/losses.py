@@ -28,6 +28,19 @@ def masked_cross_entropy(
     return F.cross_entropy(scores.flatten(1)[:, pixels].T.float(), classes, label_smoothing=label_smoothing)
 
 
+def soft_cross_entropy(
+    scores: Float[Tensor, "k h w"], pixels: Int[Tensor, " n"], chances: Float[Tensor, "k n"]
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy of the given pixels, whose class is known as probabilities only.
+
+    Args:
+        scores: class scores of the whole scene.
+        pixels: flat positions of the pixels that count.
+        chances: the probability of each class.
+    """
+    return -(chances * F.log_softmax(scores.flatten(1)[:, pixels].float(), 0)).sum(0).mean()
+
+
 def at_pixels(
     x: Float[Tensor, "c h2 w2"], pixels: Int[Tensor, " n"], width: int, stride: int = 1
 ) -> Float[Tensor, "c n"]:

@@ -43,6 +43,9 @@ class Recipe:
             outputs and an uncertainty (`patchfree.losses`).
         held_out: for "deep-supervision": share of the training pixels of which only the uncertainty learns. At pixels that the scores
             learn too, errors vanish as the network fits them, and with them the uncertainty.
+        taught: how much what a teacher says of unlabelled pixels counts beside the labels, which count 1; 0 for no teacher. It is for tasks
+            that have one: changes (`patchfree.change.teacher`).
+        taught_pixels: unlabelled pixels of a scene in one step.
         flips: mirror each scene at random at each step.
         swap: of pairs: swap the dates at random at each step.
         batch: scenes that a step sees, of several; None for all. Needs "all" sampling.
@@ -70,6 +73,8 @@ class Recipe:
     prior: float = 0.0
     loss: Literal["cross-entropy", "deep-supervision"] = "cross-entropy"
     held_out: float = 0.0
+    taught: float = 0.0
+    taught_pixels: int = 4000
     flips: bool = False
     swap: bool = False
     batch: int | None = None
@@ -82,9 +87,14 @@ class Recipe:
             raise ConfigError(f"Got learning_rate={self.learning_rate:g}; need a positive number such as 0.001.")
         ranges = {"clip": (1e-9, 1e9), "per_class": (1, 1e9), "weight_decay": (0, 1), "label_smoothing": (0, 0.99)}
         ranges |= {"warm_up": (0, 1), "jitter": (0, 10), "prior": (0, 1), "held_out": (0, 0.9), "components": (0, 1e6)}
+        ranges |= {"taught": (0, 100), "taught_pixels": (1, 1e9)}
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"Got {name}={getattr(self, name):g}; need {low:g} to {high:g}.")
+        if self.taught and self.loss != "cross-entropy":
+            raise ConfigError(
+                f"Got taught={self.taught:g} with loss={self.loss}; a teacher needs loss='cross-entropy'."
+            )
         if self.batch is not None and (self.batch < 1 or self.sampling != "all"):
             raise ConfigError(
                 f"Got batch={self.batch} with {self.sampling} sampling; need at least 1, and sampling='all': the other ways draw from "

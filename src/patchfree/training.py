@@ -20,7 +20,7 @@ from patchfree.ground import pixel_hectares
 from patchfree.heap import freed_memory_kept
 from patchfree.io.gdal import open_raster
 from patchfree.io.geotiff import write_class_map
-from patchfree.job import Job, Result, Work
+from patchfree.job import Job, Result, Teach, Work
 from patchfree.labels import Labels, LandCover
 from patchfree.models import MODELS
 from patchfree.overlaps import apart_on_the_ground
@@ -86,6 +86,7 @@ def train(
     seed: int = 0,
     controls: Sequence[str] = ("svm",),
     refit: bool = False,
+    teach: Teach | None = None,
     memory: int | None = None,
     out: str | Path | None = None,
     outputs: Outputs | None = None,
@@ -106,6 +107,7 @@ def train(
         seed: of the default split, the weights and the sampling.
         controls: simple classifiers to put beside it: "svm", "rf".
         refit: after the test, train once more on all labels, for the map.
+        teach: what teaches at pixels without a label, for a recipe with `taught`.
         memory: bytes that the training may add to the program; None for half of the machine's. Where it is short, feature maps
             are computed anew for the gradient: the same numbers in less memory and more time.
         out: folder to write; None keeps everything in memory. An interrupted run in it is resumed.
@@ -134,6 +136,11 @@ def train(
             + (" and components of them, which would mix the dates" if recipe.components else "")
             + ". Give both dates as one scene (`patchfree.change.pair.pair_up(before, after).stacked()`), with a recipe without components."
         )
+    if bool(recipe.taught) != (teach is not None):
+        raise ConfigError(
+            f"Got taught={recipe.taught:g} {'without a teacher' if recipe.taught else 'with a teacher'}; a recipe with taught above 0 needs "
+            "one (`teach`), and no other takes one. `train_change` has a teacher of its own."
+        )
     if labels.index.shape != scene.grid.shape:
         raise LabelError(
             f"The labels have {labels.index.shape} pixels, the scene has {scene.grid.shape}; they must agree."
@@ -146,7 +153,7 @@ def train(
     folder, outputs = None if out is None else Path(out), outputs or Outputs()
     with together(device) as (ranks, where):
         budget, recompute, plenty = _memory_plan(scene, len(labels.legend), recipe, where, memory)
-        job = Job(scene, labels, split, recipe, seed, tuple(controls), refit, where, ranks, budget, recompute)
+        job = Job(scene, labels, split, recipe, seed, tuple(controls), refit, where, ranks, budget, recompute, teach)
         _check_ranks(job)
         if folder is None and any(each.cut for each in scene.scenes):
             raise ConfigError(f"{scene.name} does not fit into memory, so its map needs a place on disk: give `out`.")

@@ -50,7 +50,7 @@ CHANGE_RECIPES: dict[str, Recipe] = {
         batch=8,
     ),
     "fc-siam-diff": dataclasses.replace(_SPARSE, name="fc-siam-diff", model="fc-siam-diff"),
-    "siamese-freenet": dataclasses.replace(_SPARSE, name="siamese-freenet"),
+    "siamese-freenet": dataclasses.replace(_SPARSE, name="siamese-freenet", taught=1.0),
     "unet": dataclasses.replace(_SPARSE, name="unet", model="unet", swap=True),
 }
 

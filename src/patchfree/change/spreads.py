@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
+from patchfree.change.teacher import teach
 from patchfree.change.uncertainty import dropout_spread, judge, spread_of
 from patchfree.errors import ConfigError
 from patchfree.io.geotiff import write_layers
@@ -94,6 +95,7 @@ class Spreads:
                     recipe=recipe,
                     seed=seed + number,
                     controls=(),
+                    teach=teach if recipe.taught else None,
                     device=device,
                 )
                 found.append(member.predict(scene, device=device))

@@ -27,9 +27,11 @@ from patchfree.change.reference import LEGEND
 from patchfree.change.report import ChangeEvidence, write_change_report
 from patchfree.change.scoring import Changes
 from patchfree.change.spreads import Spreads
+from patchfree.change.teacher import teach
 from patchfree.change.truth import measure
 from patchfree.change.uncertainty import judge
 from patchfree.citations import methods_of
+from patchfree.confusion import accuracies, confusion_counts
 from patchfree.errors import ConfigError, LabelError, RunError, SceneError
 from patchfree.io.gdal import open_raster
 from patchfree.io.geotiff import strips, write_class_map_windows, write_layers_windows
@@ -104,6 +106,8 @@ def train_change(
     stacked = [_stacked(each) for each in ([pair] if isinstance(pair, Pair | Scene) else pair)]
     spreads, tell = spreads or Spreads(), progress or (lambda _: None)
     spreads.check(stacked, refit=refit)
+    if len(stacked) > 1 or stacked[0].members:
+        recipe = dataclasses.replace(recipe, taught=0.0)  # what is learnt from many pairs is known from their labels
 
     def add(folder: Path, evidence: Evidence) -> None:
         _add(folder, evidence, error_rate)
@@ -127,6 +131,7 @@ def train_change(
         seed=seed,
         controls=controls,
         refit=refit,
+        teach=teach if recipe.taught else None,
         memory=memory,
         out=out,
         outputs=dataclasses.replace(
@@ -224,6 +229,8 @@ def _add(folder: Path, evidence: Evidence, error_rate: float) -> None:
     """What a run of changes holds beside that of a classification."""
     evidence.metrics["task"] = "change detection"
     evidence.metrics["change"] = measure_change(evidence.tested, evidence.labels, evidence.split, error_rate)
+    if evidence.metrics["recipe"]["taught"]:
+        evidence.metrics["change"]["teacher"] = _teacher_alone(evidence)
     conformal = fit_conformal(evidence.tested, evidence.labels, evidence.split, error_rate)
     scene, members = evidence.scene, evidence.scene.members
     places = [folder / SCENES / member.name for member in members] or [folder]
@@ -240,6 +247,16 @@ def _add(folder: Path, evidence: Evidence, error_rate: float) -> None:
             mask[window] = truth.index[part]
         view, truth = SourceView(source, source.choice(scene.bands)), dataclasses.replace(truth, index=mask)
     write_change_page(folder, evidence.metrics, scene.bands, view, scene.ground, truth)
+
+
+def _teacher_alone(evidence: Evidence) -> dict[str, float] | None:
+    """How good what taught the network is by itself, at the test pixels: the control that the network should beat."""
+    seed, labels, split = evidence.metrics["request"]["seed"], evidence.labels, evidence.split
+    said = teach(evidence.scene, labels.index, split.train, seed)
+    if said is None:
+        return None
+    found = accuracies(confusion_counts(labels.index[split.test] - 1, said.argmax(0)[split.test], len(LEGEND)))
+    return {name: float(found[name]) for name in ("overall_accuracy", "kappa")}
 
 
 def write_change_page(
@@ -267,7 +284,12 @@ def write_change_page(
     with open_raster(folder / "decided.tif") as decided:
         undecided = decided.read(1) == CANNOT_TELL
     recipe, conformal = metrics["recipe"], metrics["change"]["conformal"]
-    names = metrics["scene"].get(DATES, ("BEFORE", "AFTER"))
+    names, taught = metrics["scene"].get(DATES, ("BEFORE", "AFTER")), metrics["change"].get("teacher")
+    beside = (
+        f"The scores without labels that taught the network have kappa {taught['kappa']:.3f} at the test pixels, calibrated by themselves; the network has {metrics['test']['kappa']:.3f}."
+        if taught
+        else ""
+    )
     found = Changes(
         scores=score,
         index=index,
@@ -277,7 +299,11 @@ def write_change_page(
         bands=bands.select(range(len(bands) // 2)),
         method=recipe["model"],
         settings={"steps": recipe["steps"], "seed": metrics["request"]["seed"], "error_rate": conformal["error_rate"]},
-        notes=(conformal["says"] + " decided.tif says where it cannot tell.", *metrics["scene"]["notes"]),
+        notes=(
+            conformal["says"] + " decided.tif says where it cannot tell.",
+            *filter(None, [beside]),
+            *metrics["scene"]["notes"],
+        ),
         view=view,
         undecided=undecided,
         _references=tuple(methods_of(metrics)),
