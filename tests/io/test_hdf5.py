@@ -231,7 +231,7 @@ def test_a_truncated_file_is_refused(tmp_path, keep):
         open_scene(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not HDF5 at all", b"CDF\x01" + bytes(40)])
+@pytest.mark.parametrize("content", [b"", b"not HDF5 at all", b"CDF\x05" + bytes(40)])
 def test_other_files_of_the_same_ending_stay_with_gdal(tmp_path, content):
     (tmp_path / "a.nc").write_bytes(content)
     assert type(find_reader(tmp_path / "a.nc")) is Gdal

@@ -272,8 +272,9 @@ def _here(workers: int) -> Iterator[Any]:
         "scheduler_kwargs": {"dashboard": False},
         "silence_logs": logging.CRITICAL,
     }
+    start = {"distributed.worker.multiprocessing-method": WORKERS.context().get_start_method()}
     choices: dict[str, Any] = {
-        "distributed.worker.multiprocessing-method": WORKERS.context().get_start_method(),
+        **start,
         "distributed.comm.timeouts.connect": START_TIMEOUT,
         **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKERS.environment.items()},
         "distributed.worker.profile.enabled": False,  # looks at every thread 100 times a second; takes a tenth of the time
@@ -290,7 +291,8 @@ def _here(workers: int) -> Iterator[Any]:
         # dask leaves one thread a process to all that is started from here on; the workers have theirs by now.
         os.environ.clear()
         os.environ.update(environment)
-    with cluster, distributed.Client(cluster, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+    # For as long as it works: a worker that is lost is started again in the same way.
+    with dask.config.set(start), cluster, distributed.Client(cluster, set_as_default=False) as client:  # type: ignore[no-untyped-call]
         yield client
 
 
