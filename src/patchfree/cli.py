@@ -224,7 +224,7 @@ def map_scene(
             progress=lambda state: tell("", state),
         )
     written = {"Map": out, "Probabilities": probabilities, "Uncertainty": uncertainty}
-    show.mapped(source.choice(loaded.bands).note, source.mask_notes, written)
+    show.mapped(source.choice(loaded.bands).note, (*source.description.notes, *source.mask_notes), written)
 
 
 @app.command()

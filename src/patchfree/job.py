@@ -38,7 +38,7 @@ from patchfree.progress import Progress
 from patchfree.ranks import Ranks
 from patchfree.recipes import Recipe
 from patchfree.run import Run, read_tensors
-from patchfree.scene import Scene, describe_matching
+from patchfree.scene import MASKED, Scene, describe_matching
 from patchfree.split import Split, leak_audit
 from patchfree.standardise import Standardisation
 from patchfree.stream.budget import evaluation_memory
@@ -144,7 +144,7 @@ class Work:
             scores, branch, statistics, streamed = self._scores("refit", weights)
         run = self._run(weights, offsets, untrained, temperature, statistics.values, metrics)
         chances = probabilities(scores, job.scene.valid, offsets=offsets, temperature=temperature, untrained=untrained)
-        tags = run.tags("scene", describe_matching(run.bands, run.bands))
+        tags = run.tags("scene", describe_matching(run.bands, run.bands), job.scene.details.get(MASKED, ()))
         final = dataclasses.replace(tested, probabilities=chances, tags=tags, branch=branch)
         metrics["map"] = class_areas(final)
         metrics["scenes"] = member_facts(job.scene, job.labels, split, tested, final, self._block_px())

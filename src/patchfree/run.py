@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +29,7 @@ from patchfree.labels import LandCover
 from patchfree.models import trained_model
 from patchfree.models._statistics import Recorded, Recording, Statistics
 from patchfree.predict import Prediction, predict_answers, predicted_uncertainty, probabilities
-from patchfree.scene import MADE_BANDS, Bands, Scene, describe_matching
+from patchfree.scene import MADE_BANDS, MASKED, Bands, Scene, describe_matching
 from patchfree.standardise import Standardisation
 
 FORMAT = 2
@@ -104,11 +105,15 @@ class Run:
         )
         note = scene.details.get(MADE_BANDS) or describe_matching(scene.bands, self.bands)
         branch = None if branch is None else predicted_uncertainty(branch, scene.valid)
-        return Prediction(chances, scene.valid, self.legend, scene.grid, self.tags(statistics, note), branch)
+        tags = self.tags(statistics, note, scene.details.get(MASKED, ()))
+        return Prediction(chances, scene.valid, self.legend, scene.grid, tags, branch)
 
-    def tags(self, statistics: Literal["scene", "run"], bands: str = "") -> dict[str, str]:
-        """What maps say of their origin: hash of the weights, statistics, and where its bands are not the run's, what they are."""
-        return {"model_hash": self.model_hash, "statistics": statistics} | ({"bands": bands} if bands else {})
+    def tags(self, statistics: Literal["scene", "run"], bands: str = "", masks: Sequence[str] = ()) -> dict[str, str]:
+        """What maps say of their origin: hash of the weights, statistics; bands that are not the run's; quality masks left out."""
+        told = {"bands": bands, "masks": ", ".join(masks)}
+        return {"model_hash": self.model_hash, "statistics": statistics} | {
+            key: text for key, text in told.items() if text
+        }
 
     def statistics_source(self, statistics: Literal["scene", "run"]) -> Statistics:
         """Where the network's whole-scene statistics come from.

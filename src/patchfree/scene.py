@@ -29,6 +29,8 @@ WAVELENGTH_TOLERANCE_NM = 2.0
 
 MASK_NOTES = "mask_notes"
 """Key of the details of a scene: what is said of quality masks that it lacks."""
+MASKED = "masked"
+"""Key of the details of a scene: names of the quality masks whose pixels were left out, if there are any."""
 MADE_BANDS = "made_bands"
 """Where `Scene.details` says of which bands the scene's were made, if they are not those of its file."""
 

@@ -203,11 +203,11 @@ def _design(design: dict[str, Any]) -> None:
     line(f"Overall accuracy: {pair(design['overall_accuracy'])} %")
 
 
-def mapped(note: str, mask_notes: Sequence[str], written: dict[str, Path | None]) -> None:
-    """Which files a map came to, how its bands were matched with the run's, and which masks are missing."""
+def mapped(note: str, notes: Sequence[str], written: dict[str, Path | None]) -> None:
+    """Which files a map came to, how its bands were matched with the run's, and what the scene's reader said."""
     if note:
         line(note)
-    for each in mask_notes:
+    for each in notes:
         line(f"Note: {each}")
     for title, file in written.items():
         if file:

@@ -262,6 +262,11 @@ def test_info_explains_it_and_a_network_trains_on_it(name, path, cube, cli, tmp_
         np.testing.assert_array_equal(trained.read(1), again.read(1))
         assert trained.crs == again.crs
         assert trained.transform == again.transform
+        assert "masks" not in trained.tags(ns="PATCHFREE")
+        assert "masks" not in again.tags(ns="PATCHFREE")
+    cli.ok("map", tmp_path / "run", path, "--out", tmp_path / "masked.tif")
+    with rasterio.open(tmp_path / "masked.tif") as masked:
+        assert masked.tags(ns="PATCHFREE").get("masks", "") == ", ".join(SceneSource(str(path)).masked)
 
 
 def test_a_change_of_any_file_of_the_scene_is_seen(path, tmp_path):

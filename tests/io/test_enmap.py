@@ -210,3 +210,12 @@ def test_missing_masks_are_told_of_the_scene_on_disk_too(tmp_path, cube):
     assert asked == (usual, "The scene has no quality mask snow, as --mask asks; it has cloud.")
     assert open_scene(path, mask=("snow", "cloud")).details["mask_notes"] == list(asked)
     assert SceneSource(str(path), mask=()).mask_notes == (usual,)
+
+
+def test_the_masks_that_were_left_out_are_named(tmp_path, cube):
+    path = write_enmap(tmp_path, cube, layers={"QUALITY_CLOUD": np.zeros(cube.shape[1:], "uint8")})
+    for mask, named_ones in ((("snow", "cloud"), ("cloud",)), (("snow",), ()), ((), ())):
+        source = SceneSource(str(path), mask=mask)
+        assert source.masked == named_ones
+        whole = source.scene(source.choice(source.description.bands))
+        assert whole.details.get("masked", ()) == open_scene(path, mask=mask).details.get("masked", ()) == named_ones

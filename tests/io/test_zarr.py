@@ -118,6 +118,16 @@ def test_a_damaged_block_is_an_error(tmp_path, version):
         open_scene(path)
 
 
+def test_a_block_without_a_file_is_told(tmp_path, version):
+    """It may have been left out because it is empty, or be lost: only the user can know."""
+    path = write(tmp_path / "a.zarr", dataset(), version)
+    assert not [note for note in open_scene(path).notes if "chunks" in note]
+    (path / "reflectance" / ("0.0.0" if version == 2 else "c/0/0/0")).unlink()
+    (told,) = [note for note in find_reader(path).describe().notes if "chunks" in note]
+    assert told.startswith("1 of ")
+    assert "hold the fill value" in told
+
+
 def test_damaged_metadata_is_an_error(tmp_path, version):
     path = write(tmp_path / "a.zarr", dataset(), version)
     mark = path / ("zarr.json" if version == 3 else ".zgroup")

@@ -28,7 +28,7 @@ from patchfree.io.prisma import Prisma, is_prisma
 from patchfree.io.sentinel2 import Sentinel2
 from patchfree.io.tanager import Tanager, is_tanager
 from patchfree.io.zarr import Zarr, is_zarr
-from patchfree.scene import MASK_NOTES, Bands, Scene, make_scene
+from patchfree.scene import MASK_NOTES, MASKED, Bands, Scene, make_scene
 
 READERS: dict[str, tuple[Callable[[Path], bool], type[Reader]]] = {
     "zarr": (is_zarr, Zarr),
@@ -148,7 +148,8 @@ def open_scene(
         bad_bands=sorted(bad),
         notes=notes,
         details=_details(path, description)
-        | ({MASK_NOTES: told} if (told := [*description.mask_notes, *lacking]) else {}),
+        | ({MASK_NOTES: told} if (told := [*description.mask_notes, *lacking]) else {})
+        | ({MASKED: masked} if (masked := applied_masks(masks, mask)) else {}),
     )
 
 
@@ -176,6 +177,11 @@ def hidden_pixels(masks: dict[str, Bool[np.ndarray, "h w"]], mask: Sequence[str]
         raise SceneError(f"Got the quality mask {unknown[0]!r}; there are {', '.join(QUALITY)}.")
     wanted = [layer for name, layer in masks.items() if name in mask]
     return np.asarray(np.logical_or.reduce(wanted)) if wanted else None
+
+
+def applied_masks(there: Collection[str], mask: Sequence[str]) -> tuple[str, ...]:
+    """Those of the wanted quality masks that are there."""
+    return tuple(name for name in there if name in mask)
 
 
 def lacking_masks(there: Collection[str], mask: Sequence[str]) -> tuple[str, ...]:

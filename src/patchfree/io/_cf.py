@@ -83,6 +83,7 @@ class NamedArrays(Reader):
             array = self._pick(arrays)
             if self.variable is None and sum(len(other.shape) == len(array.shape) for other in arrays.values()) > 1:
                 notes.append(f"Variable {array.name!r} {array.shape} was chosen by its shape.")
+            notes += [said] if (said := array.note()) else []
             order = self._order(array, arrays, notes)
             sizes = {axis: array.shape[place] for place, axis in enumerate(order)}
             count = sizes.get("c", 1)

@@ -23,6 +23,7 @@ class Array:
         dimensions: names of its axes, "" for one without a name.
         load: reads a part, given a slice for each axis.
         unpacking: memory that reading a part takes beside it, where the pieces are large.
+        note: what a user should know of its state, found out when it is asked for; "" for nothing.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Array:
     dimensions: tuple[str, ...]
     load: Callable[[tuple[slice, ...]], np.ndarray]
     unpacking: int = 0
+    note: Callable[[], str] = str
 
     @property
     def last(self) -> str:

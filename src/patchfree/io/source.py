@@ -17,11 +17,11 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from patchfree.errors import SceneError
-from patchfree.io import HIDDEN, described, find_reader, hidden_pixels, lacking_masks, physical_values
+from patchfree.io import HIDDEN, applied_masks, described, find_reader, hidden_pixels, lacking_masks, physical_values
 from patchfree.io._kept import Kept
 from patchfree.io._reader import Description, Reader
 from patchfree.resample import describe_resampling, resampling_weights
-from patchfree.scene import MADE_BANDS, Bands, Grid, Scene, describe_matching
+from patchfree.scene import MADE_BANDS, MASKED, Bands, Grid, Scene, describe_matching
 from patchfree.windows import Window
 
 UNPACKING = RLock()
@@ -88,6 +88,11 @@ class SceneSource:
         return (*self.description.mask_notes, *lacking_masks(there, self.mask))
 
     @property
+    def masked(self) -> tuple[str, ...]:
+        """Names of the quality masks whose pixels are left out: those that are wanted, of those that the product has."""
+        return applied_masks(self.reader.quality((slice(0, 1), slice(0, 1))), self.mask)
+
+    @property
     def grid(self) -> Grid:
         """Rows, columns, map position."""
         return self.description.grid
@@ -134,7 +139,8 @@ class SceneSource:
         values, valid = self.read(None, choice)
         if not valid.any():
             raise nothing_to_map(self, choice)
-        made = {MADE_BANDS: choice.note} if choice.note else {}
+        made: dict[str, Any] = {MADE_BANDS: choice.note} if choice.note else {}
+        made |= {MASKED: self.masked} if self.masked else {}
         return Scene(Path(self.path).name, values, valid, choice.wanted, self.grid, self.description.notes, made)
 
     def signature(self) -> dict[str, Any]:

@@ -71,4 +71,17 @@ def _array(name: str, item: Any) -> Array:  # noqa: ANN401 - zarr is optional
     names = tuple(str(dimension or "") for dimension in dimensions or [""] * len(item.shape))
     piece = prod(item.chunks) * dtype.itemsize
     taken = unpacking(piece, (COPIES * min(AT_ONCE, item.nchunks) - 1) * piece)
-    return Array(name, item.shape, dtype, attributes, names, lambda cut: np.asarray(item[cut]), taken)
+    return Array(
+        name, item.shape, dtype, attributes, names, lambda cut: np.asarray(item[cut]), taken, lambda: _unwritten(item)
+    )
+
+
+def _unwritten(item: Any) -> str:  # noqa: ANN401 - zarr is optional
+    """A note on chunks without a file: Zarr leaves them out where all is the fill value, and so does a copy that was cut short."""
+    lacking = item.nchunks - item.nchunks_initialized
+    if not lacking:
+        return ""
+    return (
+        f"{lacking} of {item.nchunks} chunks have no file, so by the rules of Zarr their pixels hold the fill value, {item.fill_value}. "
+        "If they should hold more, copy the whole folder again."
+    )

@@ -22,7 +22,7 @@ from patchfree.errors import LabelError
 from patchfree.io import hidden_pixels, physical_values
 from patchfree.io.source import SceneSource
 from patchfree.labels import Labels
-from patchfree.scene import MASK_NOTES, Bands, Cut, Grid, Scene, make_scene
+from patchfree.scene import MASK_NOTES, MASKED, Bands, Cut, Grid, Scene, make_scene
 from patchfree.series import GAP
 from patchfree.windows import Window, at_stride, cover, shelves, shifted, window_shape
 
@@ -190,5 +190,6 @@ def _pixels(source: SceneSource, windows: Sequence[Window]) -> Scene:
         bad_bands=sorted({*about.bad_bands, *source.drop_bands}),
         notes=about.notes,
         details={"format": about.format, "dtype": str(about.dtype)}
-        | ({MASK_NOTES: list(source.mask_notes)} if source.mask_notes else {}),
+        | ({MASK_NOTES: list(source.mask_notes)} if source.mask_notes else {})
+        | ({MASKED: source.masked} if source.masked else {}),
     )

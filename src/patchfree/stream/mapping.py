@@ -185,7 +185,7 @@ def begin(job: Evaluation) -> None:
 
 def write_files(job: Evaluation, files: MapFiles) -> None:
     """Write the outputs of a finished evaluation; the map last: when it is there, everything is."""
-    tags = job.run.tags(job.statistics, job.choice.note)
+    tags = job.run.tags(job.statistics, job.choice.note, job.source.masked)
 
     def layers(name: str) -> Iterator[tuple[Window, Shaped[np.ndarray, "c _ _"]]]:
         for window in cover(job.source.grid.shape, TILE):  # a strip of a wide scene with many classes is large
