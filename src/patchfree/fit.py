@@ -186,7 +186,6 @@ class Trainer:
         while self.steps_done < self.steps:
             number, done = divmod(self.steps_done, self.recipe.steps)
             if self.member is not self.model.members[number]:
-                self.model.zero_grad(set_to_none=True)  # the optimiser leaves alone what has no gradient
                 self.member = self.model.members[number]
             rate = learning_rate(self.recipe, done)
             loss = self._step(rate)
@@ -210,7 +209,7 @@ class Trainer:
         for parameters in self.optimiser.param_groups:
             parameters["lr"] = rate
         self.model.train()
-        self.optimiser.zero_grad(set_to_none=False)
+        self.optimiser.zero_grad()
         total = torch.zeros((), device=self.device)
         for group in self._groups():
             here = [(piece, piece_of == piece.number) for piece in group]
@@ -351,9 +350,12 @@ class Trainer:
         self.model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
         whole = self.optimiser.state_dict()
         whole["state"] = {}
+        parameters = list(self.model.parameters())
         for name, value in state.items():
             if name.startswith("optimiser."):
                 _, number, slot = name.split(".")
+                if value.dim():  # as its parameter lies in memory: a fused optimiser takes that for granted
+                    value = torch.empty_like(parameters[int(number)], requires_grad=False).copy_(value)
                 whole["state"].setdefault(int(number), {})[slot] = value
         self.optimiser.load_state_dict(whole)
         self.steps_done = int(state["steps_done"])
@@ -413,7 +415,7 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
 def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(model.parameters(), recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay)
-    return torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    return torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
 
 
 def _mix(seed: int, purpose: int, number: int, piece: int = 0) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from patchfree.models._contract import FeatureMap, Masks, Stage
 from patchfree.models._layers import Block, GroupNorm, keep
-from patchfree.models._pairs import DATES, apart, both, own_scale, per_date
+from patchfree.models._pairs import DATES, both, own_scale, per_date
 from patchfree.models._statistics import Statistics
 
 
@@ -94,7 +94,7 @@ def _both_dates(
     if level:
         x = torch.cat([maps[f"{date}.down{level}"] for date in DATES])
     else:
-        x = apart(own_scale(maps["scene"], masks, statistics))
+        x = own_scale(maps["scene"], masks, statistics)
     valid, below = both(masks.at(2**level)), both(masks.at(2 ** (level + 1)))
     features, handed = encode_level(network, level, x, valid, below, per_date(statistics))
     given = dict(zip((f"{date}.features{level}" for date in DATES), features.chunk(2), strict=True))

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from patchfree.models._normalise import group_norm, group_normalised
 from patchfree.models._statistics import OF_THE_SCENE, Statistics
 
 GROUPS = 16
@@ -32,15 +33,12 @@ class GroupNorm(nn.GroupNorm):
         statistics: Statistics = OF_THE_SCENE,
     ) -> Tensor:
         """Normalise; `valid` is 1 where there is data, and `x` is 0 where it is not."""
-        # torch refuses groups of a single value.
-        if valid is None and statistics is OF_THE_SCENE and x[0].numel() > self.num_groups:
-            return super().forward(x)
+        if statistics is OF_THE_SCENE and x[0].numel() > self.num_groups:  # torch refuses groups of a single value
+            if valid is None and not (torch.is_grad_enabled() and x.device.type == "cpu"):
+                return super().forward(x)
+            return group_norm(x, valid, self.weight, self.bias, self.num_groups, self.eps)
         mean, variance = statistics.moments(self.key, x, valid, self.num_groups)
-        share = self.num_channels // self.num_groups
-        scale = torch.rsqrt(variance + self.eps).repeat_interleave(share, 1) * self.weight
-        centre = mean.repeat_interleave(share, 1)
-        normed = (x.float() - centre[:, :, None, None]) * scale[:, :, None, None] + self.bias[:, None, None]
-        return (normed if valid is None else normed * valid).to(x.dtype)
+        return group_normalised(x, valid, mean, variance, self.weight, self.bias, self.eps)
 
 
 class SqueezeExcitation(nn.Module):

@@ -69,23 +69,25 @@ def joined(x: Float[Tensor, "b2 c h w"]) -> Float[Tensor, "b c2 h w"]:
     return torch.cat(x.chunk(2), 1)
 
 
-def apart(x: Float[Tensor, "b c2 h w"]) -> Float[Tensor, "b2 c h w"]:
-    """A batch of both dates, from the channels of the first, then those of the second."""
-    return torch.cat(x.chunk(2, 1))
-
-
 def both(valid: Float[Tensor, "b 1 h w"] | None) -> Float[Tensor, "b2 1 h w"] | None:
     """Where there is data, for a batch of both dates."""
     return None if valid is None else torch.cat((valid, valid))
 
 
-def own_scale(x: Float[Tensor, "b c h w"], masks: Masks, statistics: Statistics) -> Float[Tensor, "b c h w"]:
-    """Each band of each date with mean 0 and deviation 1 over the scene; 0 where there is no data."""
-    valid = masks.at(1)
+def own_scale(x: Float[Tensor, "b c2 h w"], masks: Masks, statistics: Statistics) -> Float[Tensor, "b2 c h w"]:
+    """A batch of both dates, each band of each with mean 0 and deviation 1 over the scene; 0 where there is no data."""
+    valid, (b, c, h, w) = masks.at(1), x.shape
     x = keep(x, valid).float()
-    mean, variance = statistics.moments("dates", x, valid, x.shape[1])
+    mean, variance = statistics.moments("dates", x, valid, c)
     scale = torch.rsqrt(variance + 1e-5)
-    return keep((x - mean[:, :, None, None]).mul_(scale[:, :, None, None]), valid)
+    dates = torch.empty(2 * b, c // 2, h, w, device=x.device, memory_format=torch.channels_last)
+    for date, own, centre, share in zip(
+        dates.chunk(2), x.chunk(2, 1), mean.chunk(2, 1), scale.chunk(2, 1), strict=True
+    ):
+        torch.sub(own, centre[:, :, None, None], out=date).mul_(share[:, :, None, None])
+        if valid is not None:
+            date.mul_(valid)
+    return dates
 
 
 def mixed(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h w"]:

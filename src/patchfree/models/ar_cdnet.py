@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from patchfree.models._contract import FeatureMap, Masks, Stage
 from patchfree.models._encoder import encoder_parts, shared_encoder
 from patchfree.models._layers import GROUPS, GroupNorm, SqueezeExcitation, keep
-from patchfree.models._pairs import DATES, PairModel, TemporalDifference, apart, both, own_scale, per_date
+from patchfree.models._pairs import DATES, PairModel, TemporalDifference, both, own_scale, per_date
 from patchfree.models._statistics import OF_THE_SCENE, Statistics
 
 LEVELS = 4
@@ -164,7 +164,7 @@ class ARCDNet(PairModel):
     def __init__(self, *, bands: int, classes: int, width: float = 0.5) -> None:
         super().__init__(bands=bands, classes=classes)
         if classes != 2:
-            raise ValueError(f"Got {classes} classes; AR-CDNet tells two apart, unchanged and changed.")
+            raise ValueError(f"Got {classes} classes; AR-CDNet tells two unchanged and changed.")
         self.channels = [int(c * width) // GROUPS * GROUPS for c in (96, 128, 192, 256)]
         c = self.inner = int(64 * width)
         for name, part in encoder_parts(bands // 2, self.channels, (1,) * LEVELS, int(16 * width)).items():
@@ -215,7 +215,7 @@ class ARCDNet(PairModel):
 
     def _doubt(self, maps: Mapping[str, Tensor], masks: Masks, statistics: Statistics) -> dict[str, Tensor]:
         valid = masks.at(1)
-        x, twice = apart(own_scale(maps["scene"], masks, statistics)), both(valid)
+        x, twice = own_scale(maps["scene"], masks, statistics), both(valid)
         for layer in self.texture:
             x = layer(x, twice, per_date(statistics))
         x = self.texture_difference(x, twice, statistics)

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from patchfree.errors import MissingExtra
 from patchfree.models._contract import FeatureMap, Masks, Stage
-from patchfree.models._pairs import PairModel, apart, own_scale
+from patchfree.models._pairs import PairModel, own_scale
 from patchfree.models._statistics import Statistics
 
 CHANNELS = 64
@@ -213,7 +213,7 @@ class ARCDNetRGB(PairModel):
         return (Stage(("scene",), gives, 0, 1, self._run),)
 
     def _run(self, maps: Mapping[str, Tensor], masks: Masks, statistics: Statistics) -> dict[str, Tensor]:
-        x = apart(own_scale(maps["scene"], masks, statistics))
+        x = own_scale(maps["scene"], masks, statistics)
         *fine, deep = self.encoder(x)
         pyramid = [self.pooling(deep)]
         for lateral, fusion, level in reversed(list(zip(self.laterals, self.fusions, fine, strict=True))):

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from patchfree.models._contract import FeatureMap, Masks, Stage
 from patchfree.models._layers import GroupNorm, keep
-from patchfree.models._pairs import DATES, PairModel, apart, both, own_scale, per_date
+from patchfree.models._pairs import DATES, PairModel, both, joined, own_scale, per_date
 from patchfree.models._statistics import Statistics
 
 CHANNELS = (16, 32, 64, 128)
@@ -108,7 +108,7 @@ class _FullyConvolutional(PairModel):
             x = torch.cat([maps[f"{each}.down{level}"] for each in self.inputs])
         else:
             x = own_scale(maps["scene"], masks, statistics)
-            x = apart(x) if self.siamese else x
+            x = x if self.siamese else joined(x)
         if self.siamese:
             valid, below, statistics = both(valid), both(below), per_date(statistics)
         x = self.downs[level](x, valid, statistics)
