@@ -278,6 +278,9 @@ def _here(workers: int) -> Iterator[Any]:
         "distributed.comm.timeouts.connect": START_TIMEOUT,
         **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKERS.environment.items()},
         "distributed.worker.profile.enabled": False,  # looks at every thread 100 times a second; takes a tenth of the time
+        # Each of its processes (twice as many as workers, and one) looks at itself 50 times a second: a thirtieth of the time.
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "10s",
     }
     try:
         with dask.config.set(choices):
