@@ -14,6 +14,7 @@ import math
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from patchfree.heap import freed_memory_kept
 from patchfree.io import open_scene
 from patchfree.labels import Labels
 from patchfree.models import MODELS
+from patchfree.models.siamese_freenet import SiameseFreeNet
 from patchfree.recipes import RECIPES
 from patchfree.series import join_labels, join_scenes
 from patchfree.split import given_split
@@ -192,17 +194,20 @@ def overfit(folder: Path, steps: int, reduce: int, seed: int, minutes: float) ->
 def speed(rounds: int) -> None:
     """One pass of each network over 610 x 340 pixels, as a share of a matrix product's rate.
 
-    They see 103 bands (of each date); the default network of classification, first, its components of them.
+    They see 103 bands (of each date); the default network of classification, first, its components of them, with and without
+    the smoothing of its map. The last is that of changes, as wide as FreeNet.
     """
     rows, rate = [], 0.0
     of_classes = RECIPES["default"]
-    for name, bands in [
-        (of_classes.model, of_classes.components),
-        *((name, 103) for name in ("freenet", "siamese-freenet", "ar-cdnet", "fc-siam-diff", "unet")),
-    ]:
-        dates = MODELS[name].dates
-        model = MODELS[name](bands=bands * dates, classes=9 if dates == 1 else 2).eval()
-        model = model.to(memory_format=torch.channels_last)
+    networks = [("freenet-half", of_classes.components), (of_classes.model, of_classes.components)]
+    networks += [
+        (name, 103) for name in ("freenet-half", "freenet", "siamese-freenet", "ar-cdnet", "fc-siam-diff", "unet")
+    ]
+    cases = [(name, MODELS[name], bands) for name, bands in networks]
+    cases.append(("siamese-freenet, wide", partial(SiameseFreeNet, width=1.0), 103))
+    for name, make, bands in cases:
+        dates = 1 if name.startswith("freenet") else 2
+        model = make(bands=bands * dates, classes=9 if dates == 1 else 2).eval().to(memory_format=torch.channels_last)
         x = torch.randn(1, bands * dates, 610, 340).contiguous(memory_format=torch.channels_last)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             model(x)
@@ -211,7 +216,7 @@ def speed(rounds: int) -> None:
             rate = max(rate, matrix_rate(rounds))
             with torch.inference_mode():
                 seconds = min(seconds, timed(lambda model=model, x=x: model(x)))
-        rows.append((name, counter.get_total_flops(), seconds))
+        rows.append((f"{name}, {bands} bands", counter.get_total_flops(), seconds))
     print(f"matrix product: {rate / 1e9:.0f} GFLOP/s with {torch.get_num_threads()} threads")
     print("| network | GFLOP a pass | seconds | GFLOP/s | share of the matrix product |\n|---|---|---|---|---|")
     for name, flops, seconds in rows:

@@ -17,13 +17,14 @@ from patchfree.errors import BandMismatch, ConfigError, LabelError, RunError, Sc
 from patchfree.fit import Trainer
 from patchfree.io.gdal import open_raster
 from patchfree.labels import make_labels
+from patchfree.lists import is_list, read_pairs
 from patchfree.losses import masked_cross_entropy
 from patchfree.models import trained_model
 from patchfree.models._statistics import Recording
 from patchfree.predict import predict_scores
 from patchfree.run import learnt_pixels, load_run
 from patchfree.scene import Bands, Grid
-from patchfree.series import GAP, join_labels, join_scenes, read_pairs, scenes_of
+from patchfree.series import GAP, join_labels, join_scenes, scenes_of
 from patchfree.split import Split, leak_audit
 from patchfree.standardise import Standardisation
 from patchfree.training import Outputs, train
@@ -400,6 +401,26 @@ def test_files_of_a_list_lie_beside_it(tmp_path):
     assert (pair.scene, pair.labels, pair.use) == (str(tmp_path / "a.mat:cube"), str(tmp_path / "b.tif"), None)
     with pytest.raises(ConfigError, match="is no list of scenes"):
         read_pairs(table(tmp_path / "other.csv", "a,b", "1,2"))
+
+
+@pytest.mark.parametrize("apart", [",", " ", "\t"])
+def test_a_list_of_files_that_are_there_needs_no_first_line(tmp_path, apart):
+    for name in ("scene", "a.tif", "b.tif", "c.tif"):
+        (tmp_path / name).touch()
+    path = table(tmp_path / "list.txt", apart.join(("scene", "a.tif")), "", apart.join(("b.tif", "c.tif")))
+    assert is_list(path)
+    first, second = read_pairs(path)
+    assert (first.scene, first.labels, first.use) == (str(tmp_path / "scene"), str(tmp_path / "a.tif"), None)
+    assert (second.scene, second.labels) == (str(tmp_path / "b.tif"), str(tmp_path / "c.tif"))
+    path = table(tmp_path / "list.txt", apart.join(("a.tif", "b.tif", "test")), apart.join(("b.tif", "c.tif", "learn")))
+    assert is_list(path)
+    with pytest.raises(ConfigError, match=r"Line 2 of .* has the use 'learn'"):
+        read_pairs(path)
+    (tmp_path / "a.tif").unlink()
+    assert not is_list(path)
+    path = table(tmp_path / "list.txt", apart.join(("image", "label", "use")), apart.join(("b.tif", "c.tif", "test")))
+    assert is_list(path)
+    assert [pair.use for pair in read_pairs(path)] == ["test"]
 
 
 # --- several processes

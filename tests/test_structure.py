@@ -18,7 +18,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # An import may only point to an earlier line, or stay inside its own folder.
 ORDER = [
     "errors",
-    "files device forks heap windows progress",
+    "files device forks heap lists windows progress",
     "scene ranks",
     "ground resample outlines",
     "labels",

@@ -20,10 +20,11 @@ from patchfree.ground import pixel_metres
 from patchfree.io.reference import read_labels
 from patchfree.io.source import SceneSource
 from patchfree.labels import Labels
+from patchfree.lists import is_list, read_pairs
 from patchfree.models import MODELS, SceneModel
 from patchfree.options import open_given, source_given
 from patchfree.scene import Grid, Scene
-from patchfree.series import is_list, join_labels, join_scenes, read_pairs
+from patchfree.series import join_labels, join_scenes
 from patchfree.split import Split, given_split, random_split, split_scenes
 from patchfree.stream.budget import cut_training_bytes, largest_pass, training_bytes
 from patchfree.stream.crops import Layout, cut_out, lay_out, neighbourhoods, on_canvas

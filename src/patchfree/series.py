@@ -9,13 +9,10 @@ Dimension key: c bands, h rows, w columns.
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 
@@ -30,96 +27,6 @@ FEWEST_COMMON = 0.9
 """Share of each scene's bands that all must have; bands that one of them lacks are dropped."""
 FARTHEST_MEAN = 100.0
 """Ratio of the mean values of two scenes beyond which they are in other units: 0..1 and 0..10000, not day and dusk."""
-SCENE_COLUMNS, LABEL_COLUMNS = ("scene", "image"), ("labels", "label", "mask")
-
-Use = Literal["train", "validation", "test"]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A line of a list of scenes.
-
-    Attributes:
-        scene: path of the scene.
-        labels: path of its labels.
-        use: what its labels are for; None to split them like the labels of one scene.
-    """
-
-    scene: str
-    labels: str
-    use: Use | None
-
-
-def read_pairs(path: str | Path) -> list[Pair]:
-    """A list of scenes: a table with the columns `scene` and `labels`, and if wanted `use` (train, validation or test).
-
-    Files are looked for beside the table.
-
-    Raises:
-        ConfigError: columns or entries are missing.
-    """
-    rows = read_list(path, {"scene": SCENE_COLUMNS, "labels": LABEL_COLUMNS}, what="scenes")
-    return [Pair(row["scene"], row["labels"], row["use"]) for row in rows]
-
-
-def read_list(path: str | Path, columns: Mapping[str, tuple[str, ...]], *, what: str) -> list[dict[str, Any]]:
-    """A table of files, and if it has a column `use`, what each line is for.
-
-    Args:
-        path: the table, as CSV.
-        columns: the columns that it must have, each with the names that it may have there.
-        what: it is a list of, for messages.
-
-    Returns:
-        For each line the paths by column, looked for beside the table, and `use`: train, validation, test or None.
-
-    Raises:
-        ConfigError: columns or entries are missing.
-    """
-    path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [
-                {(key or "").strip().lower(): (value or "").strip() for key, value in row.items() if key is not None}
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{path} cannot be read as a list of {what}: {error}.") from error
-    names = {kind: next((n for n in given if rows and n in rows[0]), None) for kind, given in columns.items()}
-    if None in names.values():
-        raise ConfigError(
-            f"{path} is no list of {what}; need a first line `{','.join(columns)}` and a line for each of the {what} with its files."
-        )
-    found = []
-    for number, row in enumerate(rows, 2):
-        for kind, name in names.items():
-            if not row[name or ""]:
-                raise ConfigError(f"Line {number} of {path} lacks the {kind}.")
-        use = row.get("use", "").lower() or None
-        if use not in (None, "train", "validation", "test"):
-            raise ConfigError(f"Line {number} of {path} has the use {use!r}; need train, validation, test or nothing.")
-        found.append({kind: _beside(path, row[name or ""]) for kind, name in names.items()} | {"use": use})
-    given = [row["use"] is not None for row in found]
-    if any(given) and not all(given):
-        raise ConfigError(
-            f"Some lines of {path} say what they are for and others do not; fill the column `use` or drop it."
-        )
-    return found
-
-
-def is_list(path: str | Path) -> bool:
-    """True for a table of scenes with their labels."""
-    path = Path(path)
-    if path.suffix.lower() not in (".csv", ".txt") or not path.is_file():
-        return False
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        header = {name.strip().lower() for name in file.readline().split(",")}
-    return bool(header & set(SCENE_COLUMNS)) and bool(header & set(LABEL_COLUMNS))
-
-
-def _beside(table: Path, entry: str) -> str:
-    """The path as written if something is there, else the one beside the table (a path may end in :variable)."""
-    return entry if Path(entry.rpartition(":")[0] or entry).exists() else str(table.parent / entry)
 
 
 def join_scenes(scenes: Sequence[Scene]) -> Scene:

@@ -25,8 +25,8 @@ from scipy import ndimage
 from patchfree.errors import ConfigError, SplitError
 from patchfree.ground import pixel_metres
 from patchfree.labels import Labels, make_labels
+from patchfree.lists import Use
 from patchfree.scene import Grid, Scene
-from patchfree.series import Use
 from patchfree.windows import Window
 
 VALIDATION_SHARE = 0.1

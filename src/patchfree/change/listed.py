@@ -13,8 +13,8 @@ from patchfree.change.reference import full_mask
 from patchfree.errors import ConfigError, PatchfreeError
 from patchfree.io import open_scene
 from patchfree.labels import Labels
+from patchfree.lists import Use, read_list
 from patchfree.scene import Scene
-from patchfree.series import Use, read_list
 
 COLUMNS = {
     "before": ("before", "a", "t1"),
