@@ -1,6 +1,7 @@
 """Training on a scene that does not fit into memory: the neighbourhoods of its labels train, the whole of it is mapped."""
 
 import dataclasses
+import re
 import shutil
 
 import numpy as np
@@ -326,6 +327,16 @@ def test_a_list_of_scenes_that_do_not_fit_is_cut_too(cli, spots, tmp_path):
         *words, "--out", tmp_path / "less", "--memory", least - 10**6,
     )  # fmt: skip
     assert not (tmp_path / "less").exists()
+
+
+def test_the_memory_that_a_refusal_names_is_enough_for_a_file_of_large_pieces(cli, spots, tmp_path, monkeypatch):
+    """Reading a window of such a file takes memory of its own."""
+    monkeypatch.setattr(SceneSource, "kept_bytes", 300_000_000)
+    words = ("train", spots / "scene.tif", spots / "labels.tif", "--out", tmp_path / "run", *SHORT)
+    said = cli.refused(2, r"takes at least --memory \d+MB", *words, "--memory", "1MB")
+    least = int(re.search(r"at least --memory (\d+)MB", said)[1])
+    assert least > 600
+    cli.ok(*words, "--memory", f"{least}MB")
 
 
 def test_a_cut_scene_without_a_place_on_disk_is_refused(spots, source):

@@ -141,7 +141,7 @@ def _opened(
         return _without_classes(list(zip(scenes, labels, strict=True)), ignore)
     labels = [[reading.labels(path, s.grid) for path in paths] for s, (_, paths) in zip(sources, jobs, strict=True)]
     labelled: list[Bool[np.ndarray, "h w"]] = [np.any([own.index > 0 for own in each], 0) for each in labels]
-    layouts = _layouts(network, labelled, memory)
+    layouts = _layouts(network, labelled, memory, max(source.kept_bytes for source in sources))
     found = []
     for source, layout, own in zip(sources, layouts, labels, strict=True):
         scene = cut_out(source, layout)
@@ -149,14 +149,14 @@ def _opened(
     return _without_classes(found, ignore)
 
 
-def _layouts(network: SceneModel, labelled: Sequence[Bool[np.ndarray, "_ _"]], memory: int) -> list[Layout]:
+def _layouts(network: SceneModel, labelled: Sequence[Bool[np.ndarray, "_ _"]], memory: int, kept: int) -> list[Layout]:
     """The neighbourhoods of the labels of each scene, in groups that fit into the memory."""
     windows = [neighbourhoods(mask, network.reach) for mask in labelled]
 
     def laid(largest: int) -> tuple[list[Layout], int]:
         layouts = [lay_out(each, largest=largest) for each in windows]
         sizes = [window_shape(group) for layout in layouts for group in layout.groups]
-        return layouts, cut_training_bytes(network, sizes)
+        return layouts, cut_training_bytes(network, sizes, kept=kept)
 
     # Groups of a group's size leave gaps: what they all take is known when they are laid out.
     largest = largest_pass(

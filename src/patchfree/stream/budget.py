@@ -75,10 +75,16 @@ def evaluation_memory(memory: int, canvas: int) -> int:
     return max(1, memory // 2 - 2 * canvas)
 
 
-def cut_training_bytes(model: SceneModel, sizes: Sequence[tuple[int, int]]) -> int:
-    """Memory that it takes to train on parts of scenes on disk, and to evaluate the whole of them then."""
+def cut_training_bytes(model: SceneModel, sizes: Sequence[tuple[int, int]], *, kept: int = 0) -> int:
+    """Memory that it takes to train on parts of scenes on disk, and to evaluate the whole of them then.
+
+    Args:
+        model: the network.
+        sizes: rows and columns of the parts.
+        kept: bytes that reading windows takes where a scene's file cannot be read in small pieces.
+    """
     canvas = 2 * 4 * model.bands * sum(height * width for height, width in sizes)  # with the gaps between them
-    evaluation = 2 * (_need(model, SMALLEST_WINDOW, 1) + 2 * canvas)
+    evaluation = 2 * (_need(model, SMALLEST_WINDOW, 1) + kept + 2 * canvas)
     return max(training_bytes(model, sizes, recompute=True), evaluation)
 
 
