@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from patchfree.models._statistics import OF_THE_SCENE
 
@@ -72,6 +73,7 @@ class _GroupNorm(torch.autograd.Function):
         return found
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         x, valid, weight, mean, inverse = ctx.saved_tensors
         (b, c, h, w), groups = x.shape, mean.shape[1]

@@ -164,7 +164,7 @@ class ARCDNet(PairModel):
     def __init__(self, *, bands: int, classes: int, width: float = 0.5) -> None:
         super().__init__(bands=bands, classes=classes)
         if classes != 2:
-            raise ValueError(f"Got {classes} classes; AR-CDNet tells two unchanged and changed.")
+            raise ValueError(f"Got {classes} classes; AR-CDNet tells two apart, unchanged and changed.")
         self.channels = [int(c * width) // GROUPS * GROUPS for c in (96, 128, 192, 256)]
         c = self.inner = int(64 * width)
         for name, part in encoder_parts(bands // 2, self.channels, (1,) * LEVELS, int(16 * width)).items():
