@@ -23,8 +23,8 @@ METHODS: dict[str, Method] = {
     "svm-walks": control_method("svm", cost=1, walks=True),
     "rf": control_method("rf", cost=1),
     "cnn1d": patch_method(CNN1D, cost=2),
-    "cnn2d": patch_method(CNN2D, cost=3),
-    **{name: recipe_method(recipe, cost=4) for name, recipe in RECIPES.items() if name != "paper"},
+    **{name: recipe_method(recipe, cost=3) for name, recipe in RECIPES.items() if name != "paper"},
+    "cnn2d": patch_method(CNN2D, cost=4),
     PAPER: recipe_method(RECIPES["paper"], cost=6),
     "ssrn": patch_method(SSRN, cost=7),
     f"{PAPER}-all": recipe_method(
