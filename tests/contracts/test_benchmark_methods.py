@@ -40,7 +40,7 @@ def test_it_maps_the_whole_scene_with_the_classes_there_are(name):
 
 def test_it_learns_what_is_easy(name):
     scene, labels = synthetic(rows=16, cols=16, bands=9, noise=0.05)
-    steps = {"ssrn": 40, "freenet-paper": 60, "freenet-paper-all": 60}.get(name, 50)
+    steps = {"ssrn": 40, "freenet-paper": 60, "freenet-paper-gs2": 60, "freenet-paper-all": 60}.get(name, 50)
     training = training_on(scene, labels, steps=steps, per_class=20)
     method = METHODS[name]
     if name.startswith("freenet-paper"):  # the paper's rate is for a thousand steps

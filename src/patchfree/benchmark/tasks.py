@@ -79,7 +79,7 @@ TASKS: dict[str, Task] = {
             Measure("mean_iou", "mean IoU %"),
         ),
         run=classify,
-        methods={name: method for name, method in METHODS.items() if name != f"{PAPER}-all"},
+        methods={name: method for name, method in METHODS.items() if not name.startswith(f"{PAPER}-")},
         find_method=find_method,
         check_protocol=check_protocol,
         protocol_title=protocol_title,
