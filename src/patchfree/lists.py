@@ -66,11 +66,11 @@ def read_list(path: str | Path, columns: Mapping[str, tuple[str, ...]], *, what:
         table = _cells(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path} cannot be read as a list of {what}: {error}.") from error
-    header = [name.lower() for name in table[0]] if table else []
-    if _all_there(path, header, table, len(columns)):
+    header, first = _header(table), 2
+    if _all_there(path, table, len(columns)):
         header, first = [*columns, "use"], 1
     else:
-        table, first = table[1:], 2
+        table = table[1:]
     names = {kind: next((n for n in given if n in header), None) for kind, given in columns.items()}
     if None in names.values() or not table:
         raise ConfigError(
@@ -104,9 +104,8 @@ def is_list(path: str | Path) -> bool:
         table = _cells(path, most=1)
     except (OSError, UnicodeDecodeError, csv.Error):
         return False
-    header = [name.lower() for name in table[0]] if table else []
-    named = all(set(header) & set(names) for names in SCENES.values())
-    return named or _all_there(path, header, table, len(SCENES))
+    named = all(set(_header(table)) & set(names) for names in SCENES.values())
+    return named or _all_there(path, table, len(SCENES))
 
 
 def _cells(path: Path, most: int | None = None) -> list[list[str]]:
@@ -117,16 +116,23 @@ def _cells(path: Path, most: int | None = None) -> list[list[str]]:
     return [[cell.strip() for cell in cells] for cells in split]
 
 
-def _all_there(path: Path, header: list[str], table: list[list[str]], files: int) -> bool:
+def _header(table: list[list[str]]) -> list[str]:
+    """The first line as names of columns."""
+    return [name.lower() for name in table[0]] if table else []
+
+
+def _all_there(path: Path, table: list[list[str]], files: int) -> bool:
     """Whether the first line holds files that exist, and so no names of columns."""
-    if not files <= len(header) <= files + 1:
+    if not table or not files <= len(table[0]) <= files + 1:
         return False
-    return all(
-        Path(file.rpartition(":")[0] or file).exists() or Path(file).exists()
-        for file in (_beside(path, cell) for cell in table[0][:files])
-    )
+    return all(_exists(file) or Path(file).exists() for file in (_beside(path, cell) for cell in table[0][:files]))
 
 
 def _beside(table: Path, entry: str) -> str:
-    """The path as written if something is there, else the one beside the table (a path may end in :variable)."""
-    return entry if Path(entry.rpartition(":")[0] or entry).exists() else str(table.parent / entry)
+    """The path as written if something is there, else the one beside the table."""
+    return entry if _exists(entry) else str(table.parent / entry)
+
+
+def _exists(entry: str) -> bool:
+    """Whether the file of a path is there; a path may end in :variable."""
+    return Path(entry.rpartition(":")[0] or entry).exists()

@@ -81,16 +81,20 @@ class SceneSource:
         """What the file says of itself."""
         return described(self.reader, nodata=self.nodata, drop_bands=self.drop_bands)
 
-    @property
+    @cached_property
     def mask_notes(self) -> tuple[str, ...]:
         """What is to be said of quality masks that the product lacks."""
-        there = self.reader.quality((slice(0, 1), slice(0, 1)))
-        return (*self.description.mask_notes, *lacking_masks(there, self.mask))
+        return (*self.description.mask_notes, *lacking_masks(self._masks, self.mask))
 
-    @property
+    @cached_property
     def masked(self) -> tuple[str, ...]:
         """Names of the quality masks whose pixels are left out: those that are wanted, of those that the product has."""
-        return applied_masks(self.reader.quality((slice(0, 1), slice(0, 1))), self.mask)
+        return applied_masks(self._masks, self.mask)
+
+    @cached_property
+    def _masks(self) -> tuple[str, ...]:
+        """Names of the quality masks that the product has."""
+        return tuple(self.reader.quality((slice(0, 1), slice(0, 1))))
 
     @property
     def grid(self) -> Grid:

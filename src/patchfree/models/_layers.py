@@ -79,6 +79,5 @@ class Block(nn.Module):
     ) -> Tensor:
         """Same shape out as in."""
         found = keep(self.conv(self.attention(x, valid, statistics)), valid)
-        return self.norm(
-            found, valid, statistics
-        ).relu_()  # in place: no layer needs its result as it was, and it is a tenth of the time
+        # In place: no layer needs its result as it was, and it is a tenth of the time.
+        return self.norm(found, valid, statistics).relu_()
