@@ -1,11 +1,11 @@
-"""A shuffled scene holds the same pixels and labels in other places; jitter changes the bands and nothing else."""
+"""A shuffled scene holds the same pixels and labels in other places."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from patchfree.augment import flip_scene, jitter_bands, shuffle_scene, swap_dates
+from patchfree.augment import flip_scene, shuffle_scene, swap_dates
 
 SHAPES = [(1, 40), (9, 9), (17, 23), (64, 50), (100, 130)]
 
@@ -78,46 +78,6 @@ def test_what_was_given_and_the_global_random_state_are_left_alone():
     assert torch.equal(scene, numbered(30, 30)[0])
     assert torch.equal(valid, numbered(30, 30)[1])
     assert torch.equal(pixels, torch.arange(50))
-
-
-class TestJitter:
-    @staticmethod
-    def jittered(seed, spread=0.2, bands=6):
-        source = torch.Generator().manual_seed(7)
-        valid = torch.rand(15, 20, generator=source) > 0.2
-        scene = torch.randn(bands, 15, 20, generator=source) * valid
-        return scene, valid, jitter_bands(scene, valid, spread, generator=torch.Generator().manual_seed(seed))
-
-    def test_each_band_gets_one_gain_and_one_offset(self):
-        scene, valid, found = self.jittered(0)
-        gains = []
-        for before, after in zip(scene[:, valid], found[:, valid], strict=True):
-            gain = (after.max() - after.min()) / (before.max() - before.min())
-            torch.testing.assert_close(after, gain * before + after.mean() - gain * before.mean(), rtol=1e-3, atol=1e-4)
-            gains.append(float(gain))
-        assert len(set(gains)) == len(scene)
-
-    def test_pixels_without_data_stay_0(self):
-        _, valid, found = self.jittered(0)
-        assert not found[:, ~valid].any()
-
-    def test_gain_and_offset_have_the_spread_that_was_asked_for(self):
-        ones = torch.ones(20_000, 1, 2)
-        ones[:, :, 1] = 0
-        source = torch.Generator().manual_seed(0)
-        found = jitter_bands(ones, torch.ones(1, 2, dtype=torch.bool), 0.3, generator=source)[:, 0]
-        gain, offset = found[:, 0] - found[:, 1], found[:, 1]
-        for draw, centre in ((gain, 1), (offset, 0)):
-            assert abs(float(draw.mean()) - centre) < 0.01
-            assert abs(float(draw.std()) - 0.3) < 0.01
-
-    def test_same_seed_same_jitter_and_another_seed_another(self):
-        assert torch.equal(self.jittered(1)[2], self.jittered(1)[2])
-        assert not torch.equal(self.jittered(1)[2], self.jittered(2)[2])
-
-    def test_no_spread_changes_nothing(self):
-        scene, _, found = self.jittered(0, spread=0.0)
-        torch.testing.assert_close(found, scene)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -4,9 +4,8 @@ Scene shuffling lays the scene out anew at every step. A whole-scene network tra
 spectrum. That helps at pixels among the training pixels and fails at places apart from them. Cutting the scene and its
 labels into square blocks, which are permuted, turned and mirrored, keeps the neighbourhood and breaks the layout.
 
-Ours; the idea stands beside jigsaw augmentation (Noroozi and Favaro, ECCV 2016). Band jitter gives each band a random
-gain and offset, as a change of light, atmosphere or calibration would. Mirroring, and swapping the two dates of a pair, leave a
-change what it is.
+Ours; the idea stands beside jigsaw augmentation (Noroozi and Favaro, ECCV 2016). Mirroring, and swapping the two dates of a
+pair, leave a change what it is.
 
 Dimension key: c bands, h rows, w columns, n pixels.
 """
@@ -79,22 +78,6 @@ def _mirrored(size: int, before: int, total: int) -> Int[Tensor, " t"]:
     """Which row (or column) of the scene lies at each place of a longer canvas: mirrored beyond both ends."""
     places = (torch.arange(total) - before) % (2 * size)
     return torch.where(places < size, places, 2 * size - 1 - places)
-
-
-def jitter_bands(
-    scene: Float[Tensor, "c h w"], valid: Bool[Tensor, "h w"], spread: float, *, generator: torch.Generator
-) -> Float[Tensor, "c h w"]:
-    """Give each band a random gain around 1 and offset around 0; pixels without data stay 0.
-
-    Args:
-        scene: standardised bands.
-        valid: where there is data.
-        spread: standard deviation of gain and offset.
-        generator: source of randomness.
-    """
-    draw = 1 + spread * torch.randn((2, len(scene), 1, 1), generator=generator)
-    gain, offset = draw.to(scene.device)
-    return (scene * gain + (offset - 1)) * valid
 
 
 def flip_scene(

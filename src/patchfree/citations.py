@@ -28,6 +28,10 @@ METHODS: dict[str, str] = {
         "J. A. Benediktsson, P. H. Swain, O. K. Ersoy (1990). Neural Network Approaches Versus Statistical Methods in Classification of "
         "Multisource Remote Sensing Data. IEEE TGRS 28(4), 540-552."
     ),
+    "composite-kernels": (
+        "G. Camps-Valls, L. Gomez-Chova, J. Munoz-Mari, J. Vila-Frances, J. Calpe-Maravilla (2006). Composite Kernels for Hyperspectral "
+        "Image Classification. IEEE GRSL 3(1), 93-97."
+    ),
     "network-ensemble": "L. K. Hansen, P. Salamon (1990). Neural Network Ensembles. IEEE TPAMI 12(10), 993-1001.",
     "random-walks": (
         "X. Kang, S. Li, L. Fang, M. Li, J. A. Benediktsson (2015). Extended Random Walker-Based Classification of Hyperspectral Images. "

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor, nn
 
-from patchfree.augment import flip_scene, jitter_bands, shuffle_scene, swap_dates
+from patchfree.augment import flip_scene, shuffle_scene, swap_dates
 from patchfree.device import choose_precision
 from patchfree.errors import ConfigError, SplitError, TrainingFailed
 from patchfree.losses import at_pixels, deep_supervision, masked_cross_entropy, soft_cross_entropy
@@ -284,8 +284,6 @@ class Trainer:
         values, valid = piece.values, piece.valid
         if self.recipe.shuffle:
             values, valid, pixels = shuffle_scene(values, valid, pixels, generator=self._chance(2, piece))
-        if self.recipe.jitter:
-            values = jitter_bands(values, valid, self.recipe.jitter, generator=self._chance(3, piece))
         if self.recipe.flips:
             values, valid, pixels = flip_scene(values, valid, pixels, generator=self._chance(4, piece))
         if self.recipe.swap:

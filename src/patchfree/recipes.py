@@ -32,11 +32,10 @@ class Recipe:
             which trains on equally many pixels of each class (`smallest_handful`).
         label_smoothing: share of the target spread over all classes.
         shuffle: cut the scene into blocks and lay them out anew at each step, so that the network cannot learn the
-            layout; "auto" does so where the test pixels lie apart from the training pixels, and sets `model`, `steps`,
-            `jitter` and `prior` accordingly (`resolved`).
+            layout; "auto" does so where the test pixels lie apart from the training pixels, and sets `model`, `steps`
+            and `prior` accordingly (`resolved`).
         apart_model: the network when "auto" shuffles; None for the same as otherwise.
         apart_steps: steps when "auto" shuffles; None for as many as otherwise.
-        jitter: deviation of a random gain and offset of each band at each step, in standard deviations of the band.
         prior: how much of the training pixels' class frequencies is put back into the scores, 0 to 1: balanced steps
             show small classes more often than they occur, which favours the average over the overall accuracy.
         loss: "cross-entropy" of the scores, or "deep-supervision" of all that the network predicts, which needs one with side
@@ -69,7 +68,6 @@ class Recipe:
     shuffle: bool | Literal["auto"] = False
     apart_model: str | None = None
     apart_steps: int | None = None
-    jitter: float = 0.0
     prior: float = 0.0
     loss: Literal["cross-entropy", "deep-supervision"] = "cross-entropy"
     held_out: float = 0.0
@@ -86,7 +84,7 @@ class Recipe:
         if not 0 < self.learning_rate < float("inf"):
             raise ConfigError(f"Got learning_rate={self.learning_rate:g}; need a positive number such as 0.001.")
         ranges = {"clip": (1e-9, 1e9), "per_class": (1, 1e9), "weight_decay": (0, 1), "label_smoothing": (0, 0.99)}
-        ranges |= {"warm_up": (0, 1), "jitter": (0, 10), "prior": (0, 1), "held_out": (0, 0.9), "components": (0, 1e6)}
+        ranges |= {"warm_up": (0, 1), "prior": (0, 1), "held_out": (0, 0.9), "components": (0, 1e6)}
         ranges |= {"taught": (0, 100), "taught_pixels": (1, 1e9)}
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
@@ -110,7 +108,7 @@ class Recipe:
             return dataclasses.replace(
                 settled, model=self.apart_model or self.model, steps=self.apart_steps or self.steps
             )
-        return dataclasses.replace(settled, jitter=0.0, prior=0.0)
+        return dataclasses.replace(settled, prior=0.0)
 
 
 RECIPES: dict[str, Recipe] = {
@@ -133,7 +131,6 @@ RECIPES: dict[str, Recipe] = {
         shuffle="auto",
         apart_model="freenet-ensemble",
         apart_steps=250,
-        jitter=0.2,
         prior=1.0,
     ),
     # Zheng et al. 2020, with the clip of the authors' code; fp32 as there.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from patchfree.benchmark.machine import flops
 from patchfree.citations import METHODS
 from patchfree.models import MODELS, SceneModel
 from patchfree.models._contract import ANSWERS, Masks
@@ -58,6 +59,10 @@ def test_it_is_a_scene_model_that_knows_its_bands_and_classes(model, sizes):
 def test_its_references_are_known(kind):
     assert kind.references
     assert set(kind.references) <= set(METHODS)
+
+
+def test_its_operations_can_be_counted_without_computing(model, bands):
+    assert flops(model.eval(), (1, bands, 16, 16), backward=False) > 0
 
 
 def test_it_states_its_context_and_its_reach(kind):
@@ -282,7 +287,7 @@ def test_every_map_that_a_stage_gives_is_read_and_given_once(model, streaming):
 @pytest.mark.parametrize("core", [((4, 5), (6, 7)), ((5, 7), (4, 6))], ids=str)
 def test_a_pixel_depends_on_nothing_beyond_its_stages_halo(model, core, bands, streaming):
     """With the statistics given: what lies outside the window does not change the core, here in strides of the network."""
-    more = -(-model.smoothing // model.stride)
+    more = -(-max(stage.halo for stage in model.stages()) // model.stride)
     shape = ((11 + 2 * more) * model.stride,) * 2
     core = tuple(slice((more + first) * model.stride, (more + last) * model.stride) for first, last in core)
     x, valid = random_scene(1, bands, *shape), random_scene(1, *shape, seed=2) > -1.5

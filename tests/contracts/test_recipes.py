@@ -37,7 +37,6 @@ def test_its_settings_are_in_range(name):
     assert 0 <= recipe.label_smoothing < 1
     assert 0 <= recipe.warm_up < 1
     assert 0 <= recipe.prior <= 1
-    assert recipe.jitter >= 0
     rates = [learning_rate(recipe, step) for step in range(recipe.steps)]
     assert max(rates) <= recipe.learning_rate
     assert min(rates) > 0
@@ -56,10 +55,10 @@ def test_it_is_resolved_once_and_for_all(name, apart):
 
 
 def test_auto_shuffles_where_test_pixels_lie_apart_and_leaves_the_scene_alone_where_they_do_not():
-    recipe = dataclasses.replace(RECIPES["default"], steps=10, shuffle="auto", apart_steps=30, jitter=0.1, prior=0.5)
+    recipe = dataclasses.replace(RECIPES["default"], steps=10, shuffle="auto", apart_steps=30, prior=0.5)
     apart, among = recipe.resolved(apart=True), recipe.resolved(apart=False)
-    assert (apart.shuffle, apart.steps, apart.jitter, apart.prior) == (True, 30, 0.1, 0.5)
-    assert (among.shuffle, among.steps, among.jitter, among.prior) == (False, 10, 0.0, 0.0)
+    assert (apart.shuffle, apart.steps, apart.prior) == (True, 30, 0.5)
+    assert (among.shuffle, among.steps, among.prior) == (False, 10, 0.0)
     assert dataclasses.replace(recipe, apart_steps=None).resolved(apart=True).steps == 10
 
 
@@ -93,7 +92,7 @@ def test_the_paper_recipe_holds_the_published_settings():
     assert (paper.model, paper.optimiser, paper.schedule, paper.sampling) == ("freenet", "sgd", "poly", "gs2")
     assert (paper.learning_rate, paper.weight_decay, paper.steps) == (1e-3, 1e-3, 1000)
     assert (paper.clip, paper.per_class, paper.label_smoothing) == (35.0, 20, 0.0)
-    assert (paper.shuffle, paper.jitter, paper.prior, paper.precision) == (False, 0.0, 0.0, "float32")
+    assert (paper.shuffle, paper.prior, paper.precision) == (False, 0.0, "float32")
     assert paper.resolved(apart=True) == paper.resolved(apart=False) == paper
 
 
@@ -138,7 +137,7 @@ def test_settings_out_of_range_are_refused(change, message):
 
 @pytest.mark.parametrize(
     "change",
-    [{"clip": 0.0}, {"per_class": 0}, {"prior": 1.5}, {"jitter": -1.0}, {"label_smoothing": 1.0}, {"warm_up": 1.5}],
+    [{"clip": 0.0}, {"per_class": 0}, {"prior": 1.5}, {"label_smoothing": 1.0}, {"warm_up": 1.5}],
 )
 def test_a_setting_out_of_range_is_refused_with_its_range(name, change):
     setting, value = next(iter(change.items()))

@@ -25,7 +25,7 @@ _SPARSE = Recipe(
     label_smoothing=0.1,
     shuffle="auto",
 )
-"""Sparse labels of one pair. Bands are not jittered: these networks take each date's own scale out (`models._pairs`)."""
+"""Sparse labels of one pair."""
 
 CHANGE_RECIPES: dict[str, Recipe] = {
     "ar-cdnet": dataclasses.replace(

@@ -1,8 +1,8 @@
-"""Two FreeNets of half the channels and a network of single spectra, whose mean probabilities are smoothed along what looks alike.
+"""Two FreeNets of half the channels and two networks of spectra, whose mean probabilities are smoothed along what looks alike.
 
 Networks that were trained alike but for their first weights and their drawing of pixels differ by several points where test
-pixels lie apart from training pixels; their mean is better than one of them. A network of spectra makes other mistakes: it cannot
-learn a layout, and sees no context. They are trained one after the other, each as if it were alone (`SceneModel.members`), so that
+pixels lie apart from training pixels; their mean is better than one of them. Networks of single spectra, and of the mean spectra around
+pixels, make other mistakes: they cannot learn a layout, and see no shapes. They are trained one after the other, each as if it were alone (`SceneModel.members`), so that
 a training takes no more memory than one of them.
 
 Reference: Hansen, Salamon, "Neural network ensembles", IEEE TPAMI 12(10):993-1001, 1990 (means of networks); Zheng et al., IEEE TGRS
@@ -28,8 +28,9 @@ from patchfree.models._smoothed import UNSMOOTHED, Smoothed
 from patchfree.models._statistics import Statistics
 from patchfree.models.freenet import FreeNetHalf
 from patchfree.models.spectral import Spectral
+from patchfree.models.spectral_mean import SpectralMean
 
-MEMBERS = ((FreeNetHalf, 0.45), (FreeNetHalf, 0.45), (Spectral, 0.1))
+MEMBERS = ((FreeNetHalf, 0.35), (FreeNetHalf, 0.35), (Spectral, 0.2), (SpectralMean, 0.1))
 """The networks, and how much the probabilities of each count."""
 
 
@@ -44,7 +45,13 @@ class FreeNetEnsemble(Smoothed):
     context = None
     reach = FreeNetHalf.reach
     stride = FreeNetHalf.stride
-    references = (*FreeNetHalf.references, *Spectral.references, "network-ensemble", "random-walks")
+    references = (
+        *FreeNetHalf.references,
+        *Spectral.references,
+        *SpectralMean.references,
+        "network-ensemble",
+        "random-walks",
+    )
 
     def __init__(self, *, bands: int, classes: int) -> None:
         super().__init__(bands=bands, classes=classes)
