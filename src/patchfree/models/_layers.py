@@ -19,6 +19,17 @@ def keep(x: Tensor, valid: Tensor | None) -> Tensor:
     return x if valid is None else x * valid.to(x.dtype)
 
 
+def pixel_by_pixel(bands: int, hidden: int, classes: int) -> nn.Sequential:
+    """Two hidden layers with ReLU, and scores, for each pixel by itself."""
+    return nn.Sequential(
+        nn.Conv2d(bands, hidden, 1),
+        nn.ReLU(),
+        nn.Conv2d(hidden, hidden, 1),
+        nn.ReLU(),
+        nn.Conv2d(hidden, classes, 1),
+    )
+
+
 class GroupNorm(nn.GroupNorm):
     """GroupNorm whose statistics are the scene's, and leave out the pixels without data; `key` is its name."""
 

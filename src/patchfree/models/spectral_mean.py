@@ -19,9 +19,10 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from patchfree.models._contract import FeatureMap, Masks, SceneModel, Stage
+from patchfree.models._layers import pixel_by_pixel
 from patchfree.models._statistics import Statistics
 
 SIGMA = 3.0
@@ -46,13 +47,7 @@ class SpectralMean(SceneModel):
 
     def __init__(self, *, bands: int, classes: int) -> None:
         super().__init__(bands=bands, classes=classes)
-        self.layers = nn.Sequential(
-            nn.Conv2d(bands, HIDDEN, 1),
-            nn.ReLU(),
-            nn.Conv2d(HIDDEN, HIDDEN, 1),
-            nn.ReLU(),
-            nn.Conv2d(HIDDEN, classes, 1),
-        )
+        self.layers = pixel_by_pixel(bands, HIDDEN, classes)
 
     def stages(self) -> tuple[Stage, ...]:
         """One."""
