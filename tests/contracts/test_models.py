@@ -11,6 +11,7 @@ from patchfree.citations import METHODS
 from patchfree.models import MODELS, SceneModel
 from patchfree.models._contract import ANSWERS, Masks
 from patchfree.models._statistics import OF_THE_SCENE, Recorded, Recording
+from patchfree.stream.budget import pixel_bytes
 from patchfree.stream.evaluate import Evaluation, evaluate
 from patchfree.stream.journal import Journal
 from patchfree.windows import expand, inside
@@ -59,6 +60,16 @@ def test_it_is_a_scene_model_that_knows_its_bands_and_classes(model, sizes):
 def test_its_references_are_known(kind):
     assert kind.references
     assert set(kind.references) <= set(METHODS)
+
+
+def test_memory_is_reckoned_with_the_widest_map_that_a_layer_makes(model, bands, streaming):
+    widest = []
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(lambda _, __, found: widest.append(found.shape[1:].numel()))
+    with torch.no_grad():
+        model.eval()(random_scene(1, bands, 32, 32))
+    assert pixel_bytes(model) * 32 * 32 >= 4 * 3 * max(widest)
 
 
 def test_its_operations_can_be_counted_without_computing(model, bands):

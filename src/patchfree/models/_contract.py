@@ -80,6 +80,8 @@ class SceneModel(nn.Module, ABC):
         context: halo in pixels with which a window gives the scene's answer; None: only the whole scene does.
         reach: farthest pixel, in pixels, that the convolution kernels connect to an output pixel.
         smoothing: how much farther, in pixels, the scores reach in evaluation, where they are smoothed; training smooths nothing.
+        hidden: channels of the maps between the layers of a stage, where they are more than those of the maps that stages give; memory
+            is reckoned with them.
         stride: of its coarsest map; windows of a larger scene start at multiples of it.
         dates: 2 for a network of two dates: its bands are those of the first date, then those of the second.
         symmetric: of a network of two dates: swapping them leaves the scores as they are.
@@ -95,6 +97,7 @@ class SceneModel(nn.Module, ABC):
     context: ClassVar[int | None]
     reach: ClassVar[int]
     smoothing: ClassVar[int] = 0
+    hidden: ClassVar[int] = 0
     stride: ClassVar[int] = 1
     references: ClassVar[tuple[str, ...]]
     dates: ClassVar[int] = 1

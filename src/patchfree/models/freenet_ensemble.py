@@ -45,6 +45,7 @@ class FreeNetEnsemble(Smoothed):
     context = None
     reach = FreeNetHalf.reach
     stride = FreeNetHalf.stride
+    hidden = max(kind.hidden for kind, _ in MEMBERS)
     references = (
         *FreeNetHalf.references,
         *Spectral.references,

@@ -34,6 +34,7 @@ class Spectral(SceneModel):
 
     context = 0
     reach = 0
+    hidden = HIDDEN
     references: ClassVar[tuple[str, ...]] = ("spectral-network",)
 
     def __init__(self, *, bands: int, classes: int) -> None:

@@ -43,6 +43,7 @@ class SpectralMean(SceneModel):
 
     context = HALO
     reach = HALO
+    hidden = HIDDEN
     references: ClassVar[tuple[str, ...]] = ("spectral-network", "composite-kernels")
 
     def __init__(self, *, bands: int, classes: int) -> None:

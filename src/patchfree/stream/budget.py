@@ -46,10 +46,13 @@ def parse_bytes(text: str) -> int:
 
 
 def pixel_bytes(model: SceneModel) -> int:
-    """Memory a pixel while a stage of the network runs: bands as they are read, and feature maps at their widest."""
+    """Memory a pixel while a stage of the network runs: bands as they are read, and feature maps at their widest.
+
+    Of maps that a stage gives there are up to six at a time, of those between its layers three (measured).
+    """
     widest = max(made.channels for stage in model.stages() for made in stage.gives if made.stride == 1)
     inner = max((made.channels for stage in model.stages() for made in stage.gives if made.stride == 2), default=0)
-    return 4 * (5 * model.bands + 6 * max(widest, inner))
+    return 4 * (5 * model.bands + max(6 * widest, 6 * inner, 3 * model.hidden))
 
 
 def training_bytes(model: SceneModel, sizes: Sequence[tuple[int, int]], *, recompute: bool) -> int:
@@ -94,7 +97,7 @@ def _kept_bytes(model: SceneModel, pixels: int) -> float:
 
 def _trained_pixel_bytes(model: SceneModel, recompute: bool) -> float:
     kept = max(  # one member trains at a time
-        sum(made.channels / made.stride**2 for stage in member.stages() for made in stage.gives)
+        member.hidden + sum(made.channels / made.stride**2 for stage in member.stages() for made in stage.gives)
         for member in model.members
     )
     return SHUFFLED * 4 * ((RECOMPUTED_COPIES if recompute else TRAINED_COPIES) * kept + 3 * model.bands)
