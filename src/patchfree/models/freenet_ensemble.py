@@ -1,9 +1,9 @@
 """Two FreeNets of half the channels and two networks of spectra, whose mean probabilities are smoothed along what looks alike.
 
 Networks that were trained alike but for their first weights and their drawing of pixels differ by several points where test
-pixels lie apart from training pixels; their mean is better than one of them. Networks of single spectra, and of the mean spectra around
-pixels, make other mistakes: they cannot learn a layout, and see no shapes. They are trained one after the other, each as if it were alone (`SceneModel.members`), so that
-a training takes no more memory than one of them.
+pixels lie apart from training pixels; their mean is better than one of them. Networks of single spectra, and of the mean
+spectra around pixels, make other mistakes: they cannot learn a layout, and see no shapes. They are trained one after the other,
+each as if it were alone (`SceneModel.members`), so that a training takes no more memory than one of them.
 
 Reference: Hansen, Salamon, "Neural network ensembles", IEEE TPAMI 12(10):993-1001, 1990 (means of networks); Zheng et al., IEEE TGRS
 58(8):5612-5626, 2020 (the network); Kang et al., IEEE TGRS 53(1):144-153, 2015 (the walks: `patchfree.models._smoothed`). Which

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchfree.models._contract import FeatureMap, Masks, SceneModel, Stage
-from patchfree.models._layers import pixel_by_pixel
+from patchfree.models._layers import keep, pixel_by_pixel
 from patchfree.models._statistics import Statistics
 
 SIGMA = 3.0
@@ -64,19 +64,15 @@ class SpectralMean(SceneModel):
 
 def local_mean(x: Float[Tensor, "b c h w"], valid: Float[Tensor, "b 1 h w"] | None) -> Float[Tensor, "b c h w"]:
     """The mean around each pixel, weighed by a Gaussian, of the pixels with data inside of the scene; finite where there are none."""
-    if valid is None:
-        h, w = x.shape[2:]
-        weight = _blurred(_blurred(x.new_ones(1, 1, h, 1), 2) * x.new_ones(1, 1, 1, w), 3)
-        return _blurred(_blurred(x, 2), 3) / weight
-    valid = valid.to(x.dtype)
-    weight = _blurred(_blurred(valid, 2), 3).clamp_min(1e-6)
-    return _blurred(_blurred(x * valid, 2), 3) / weight
+    there = x.new_ones(1, 1, *x.shape[2:]) if valid is None else valid.to(x.dtype)
+    return _blurred(keep(x, valid)) / _blurred(there).clamp_min(1e-6)
 
 
-def _blurred(x: Tensor, axis: int) -> Tensor:
-    """Sums along one axis, weighed by a Gaussian; nothing lies outside."""
+def _blurred(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """Sums along rows and columns, weighed by a Gaussian; nothing lies outside."""
     steps = torch.arange(-HALO, HALO + 1, device=x.device, dtype=x.dtype)
     kernel = torch.exp(-0.5 * (steps / SIGMA) ** 2)
-    kernel = (kernel / kernel.sum()).view((1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1))
-    flat = x.reshape(-1, 1, *x.shape[2:])
-    return F.conv2d(flat, kernel, padding=(HALO, 0) if axis == 2 else (0, HALO)).reshape(x.shape)
+    kernel = kernel / kernel.sum()
+    each = x.reshape(-1, 1, *x.shape[2:])
+    down = F.conv2d(each, kernel.view(1, 1, -1, 1), padding=(HALO, 0))
+    return F.conv2d(down, kernel.view(1, 1, 1, -1), padding=(0, HALO)).reshape(x.shape)
