@@ -28,10 +28,24 @@ OFFICIAL = {
     "whu-hi-honghu": ("HHCYtrain100", "HHCYtest100"),
 }
 SHAPE = (24, 22)
+PUBLISHED_SHAPES = {
+    "pavia-university": (610, 340),
+    "salinas": (512, 217),
+    "ksc": (512, 614),
+    "botswana": (1476, 256),
+    "whu-hi-longkou": (550, 400),
+    "whu-hi-hanchuan": (1217, 303),
+    "whu-hi-honghu": (940, 475),
+    "houston-2013": (349, 1905),
+    "houston-2018": (601, 2384),
+    "jasper-ridge": (100, 100),
+}
 
 
 def cube(bands, shape=SHAPE, seed=0):
-    return np.random.default_rng(seed).integers(100, 9000, (*shape, bands)).astype(np.uint16)
+    """Any numbers; those of a large scene repeat."""
+    few = np.random.default_rng(seed).integers(100, 9000, min(bands * shape[0] * shape[1], 99_991)).astype(np.uint16)
+    return np.resize(few, (*shape, bands))
 
 
 def classes(count, shape=SHAPE):
@@ -45,15 +59,15 @@ def halves(truth):
     return np.where(odd, truth, 0).astype(np.uint8), np.where(odd, 0, truth).astype(np.uint8)
 
 
-def write_matlab(data, name, *, variable=None):
+def write_matlab(data, name, *, variable=None, shape=SHAPE):
     folder, file, cube_name, label_file, label_name, bands, count = MATLAB[name]
     (data / folder).mkdir(parents=True, exist_ok=True)
-    scipy.io.savemat(data / folder / f"{file}.mat", {variable or cube_name: cube(bands)})
-    scipy.io.savemat(data / folder / f"{label_file}.mat", {label_name: classes(count)})
+    scipy.io.savemat(data / folder / f"{file}.mat", {variable or cube_name: cube(bands, shape)})
+    scipy.io.savemat(data / folder / f"{label_file}.mat", {label_name: classes(count, shape)})
     if name in OFFICIAL:
         inside = data / folder / "Training samples and test samples"
         inside.mkdir()
-        parts = zip(("Train100", "Test100"), OFFICIAL[name], halves(classes(count)), strict=True)
+        parts = zip(("Train100", "Test100"), OFFICIAL[name], halves(classes(count, shape)), strict=True)
         for part, part_name, values in parts:
             scipy.io.savemat(inside / f"{part}.mat", {part_name: values})
 
@@ -86,31 +100,36 @@ def write_roi(path, values, names):
     path.write_text("\r\n".join(lines))
 
 
-def write_houston_2013(data, *, ending="txt"):
-    write_tif(data / "2013_IEEE_GRSS_DF_Contest_CASI.tif", cube(144))
-    for part, values in zip(("TR", "VA"), halves(classes(15)), strict=True):
+def write_houston_2013(data, *, ending="txt", shape=SHAPE):
+    write_tif(data / "2013_IEEE_GRSS_DF_Contest_CASI.tif", cube(144, shape))
+    for part, values in zip(("TR", "VA"), halves(classes(15, shape)), strict=True):
         path = data / f"2013_IEEE_GRSS_DF_Contest_Samples_{part}.{ending}"
         write_roi(path, values, [f"region_{i}" for i in range(1, 16)]) if ending == "txt" else write_tif(path, values)
 
 
-def write_houston_2018(data):
+def write_houston_2018(data, *, shape=SHAPE):
     (data / "TrainingGT").mkdir()
-    write_tif(data / "TrainingGT" / "2018_IEEE_GRSS_DFC_GT_TR.tif", classes(20).repeat(2, 0).repeat(2, 1))
+    write_tif(data / "TrainingGT" / "2018_IEEE_GRSS_DFC_GT_TR.tif", classes(20, shape).repeat(2, 0).repeat(2, 1))
     path = data / "2018_IEEE_GRSS_DFC_HSI_TR.HDR"
-    envi.save_image(str(data / "scratch.hdr"), cube(50), ext="", interleave="bsq", dtype=np.uint16)
+    envi.save_image(str(data / "scratch.hdr"), cube(50, shape), ext="", interleave="bsq", dtype=np.uint16)
     (data / "scratch").rename(data / "2018_IEEE_GRSS_DFC_HSI_TR")
     (data / "scratch.hdr").rename(path)
 
 
-def write_jasper(data, *, by_columns=True):
-    """The scene, and abundances whose products with the materials' spectra are the scene."""
-    h, w = SHAPE
+def write_jasper(data, *, by_columns=True, shape=SHAPE, matlab=False):
+    """The scene, as ENVI or as MATLAB file, and abundances whose products with the materials' spectra are the scene."""
+    h, w = shape
     rng = np.random.default_rng(1)
     spectra = rng.uniform(0.05, 0.9, (198, 4))
     truth = np.random.default_rng(2).integers(0, 4, (h // 4 + 1, w // 4 + 1)).repeat(4, 0).repeat(4, 1)[:h, :w]
     shares = np.eye(4)[truth] * 0.8 + 0.05  # (h, w, 4)
     values = (shares @ spectra.T * 10000).astype(np.int16)
-    envi.save_image(str(data / "jasperRidge2_R198.hdr"), values, ext=".img", interleave="bil", dtype=np.int16)
+    if matlab:
+        listed = values.transpose(2, 1, 0).reshape(198, h * w)  # pixels by columns, as MATLAB lays them out
+        size = {"nRow": [[h]], "nCol": [[w]], "nBand": [[198]], "maxValue": [[9000]]}
+        scipy.io.savemat(data / "jasperRidge2_R198.mat", {"Y": listed} | size)
+    else:
+        envi.save_image(str(data / "jasperRidge2_R198.hdr"), values, ext=".img", interleave="bil", dtype=np.int16)
     order = "F" if by_columns else "C"
     scipy.io.savemat(
         data / "end4.mat",

@@ -53,7 +53,8 @@ def block_split(
     buffer = max(1, size // 6) if buffer is None else buffer
     if size >= max(h, w):
         raise ConfigError(
-            f"Got blocks of {size} px for a scene of {h} x {w} pixels: the scene would be one block. Use --blocks {max(1, min(h, w) // 4)}."
+            f"Got blocks of {size} px for a scene of {h} x {w} pixels: the scene would be one block. Use --blocks {max(1, min(h, w) // 4)} "
+            f"(a benchmark: separate:{max(1, min(h, w) // 4)})."
         )
     if size < 1 or buffer < 0:
         raise ConfigError(f"Got blocks of {size} px and a buffer of {buffer} px; need at least 1 and 0.")
@@ -84,7 +85,7 @@ def block_split(
         raise SplitError(
             f"No class lies in two separate blocks of {size} px with a buffer of {buffer} px, so nothing can be tested apart "
             "from the training pixels. Use smaller --blocks, label a second place for each class, or use "
-            "--fraction 0.5 (optimistic)."
+            "--fraction 0.5, which is optimistic (a benchmark: separate:SIZE:BUFFER, fraction:0.5)."
         )
     val = _validation_blocks(labels, train, rows, cols, blocks, validation, rng)
     train = train & ~val & ~(_near(val, buffer) & _spare(labels, train & ~val, val, buffer))

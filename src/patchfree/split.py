@@ -24,7 +24,7 @@ from scipy import ndimage
 
 from patchfree.errors import ConfigError, SplitError
 from patchfree.ground import pixel_metres
-from patchfree.labels import Labels, make_labels
+from patchfree.labels import Labels, LandCover, make_labels
 from patchfree.lists import Use
 from patchfree.scene import Grid, Scene
 from patchfree.windows import Window
@@ -100,7 +100,7 @@ def random_split(
         )
         raise SplitError(
             f"{per_class} training pixels a class leave no test pixel in some classes: class {small}. "
-            f"Use --per-class {counts.min() - 1} or less, --fraction, or leave small classes out with --ignore-class."
+            f"Use --per-class {counts.min() - 1} or less, --fraction, or leave small classes out with --ignore-class (a benchmark: ignore_classes)."
         )
     rng = np.random.default_rng(seed)
     train = np.zeros(labels.index.shape, bool)
@@ -281,16 +281,21 @@ def check_classes(labels: Labels) -> None:
         names = ", ".join(f"{e.value} '{e.name}'" for e in gone)
         raise SplitError(
             f"Some classes have no labelled pixel where the scene holds data: class {names}. Check nodata, label other places, "
-            f"or leave these classes out with {' '.join(f'--ignore-class {e.value}' for e in gone)}."
+            f"or leave these classes out with {_ignored(gone)}."
         )
     single = [(e, n) for e, n in zip(labels.legend, labels.counts, strict=True) if n < 2]
     if single:
         names = ", ".join(f"{e.value} '{e.name}'" for e, _ in single)
-        ignore = " ".join(f"--ignore-class {e.value}" for e, _ in single)
         raise SplitError(
             f"Some classes have one labelled pixel only, which cannot both train and test: class {names}. "
-            f"Label more pixels, or leave these classes out with {ignore}."
+            f"Label more pixels, or leave these classes out with {_ignored([e for e, _ in single])}."
         )
+
+
+def _ignored(entries: Sequence[LandCover]) -> str:
+    """How to leave out classes: options of a command, and the setting of a scene of the benchmark."""
+    options = " ".join(f"--ignore-class {entry.value}" for entry in entries)
+    return f"{options} (a benchmark: ignore_classes = {[entry.value for entry in entries]})"
 
 
 def split_scenes(scene: Scene, labels: Labels, uses: Sequence[Use | None], seed: int = 0) -> tuple[Labels, Split]:

@@ -152,7 +152,7 @@ def train(
     _check_training_classes(labels, split)
     folder, outputs = None if out is None else Path(out), outputs or Outputs()
     with together(device) as (ranks, where):
-        budget, recompute, plenty = _memory_plan(scene, len(labels.legend), recipe, where, memory)
+        budget, recompute, plenty = memory_plan(scene, len(labels.legend), recipe, where, memory)
         job = Job(scene, labels, split, recipe, seed, tuple(controls), refit, where, ranks, budget, recompute, teach)
         _check_ranks(job)
         if folder is None and any(each.cut for each in scene.scenes):
@@ -163,10 +163,17 @@ def train(
             return ranks.same(_lead(job, folder, outputs, progress or (lambda _: None)))
 
 
-def _memory_plan(
+def memory_plan(
     scene: Scene, classes: int, recipe: Recipe, device: torch.device, memory: int | None
 ) -> tuple[int, bool, bool]:
     """The memory that the training may take, whether it must compute feature maps anew to keep within it, and whether there is plenty.
+
+    Args:
+        scene: what is trained on.
+        classes: how many.
+        recipe: with its network.
+        device: where to compute.
+        memory: bytes; None for what the machine has.
 
     Raises:
         ConfigError: it is not enough.

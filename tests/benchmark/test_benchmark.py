@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import time
 
 import numpy as np
@@ -119,11 +120,12 @@ def test_the_table_compares_with_the_users_own_method(whole):
     _, _, out = whole
     text = (out / "classification.md").read_text()
     assert "## My field: random, 8 a class" in text
-    assert "| mean − this |" in text
+    assert "| mean − this, OA | mean − this, mean IoU |" in text
     (own,) = [line for line in text.splitlines() if line.startswith("| Nearest class mean, a user's own")]
     (svm,) = [line for line in text.splitlines() if line.startswith("| SVM")]
-    assert own.split("|")[7].strip() == "–"
-    assert re.fullmatch(r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]", svm.split("|")[7].strip())
+    for column in (7, 8):
+        assert own.split("|")[column].strip() == "–"
+        assert re.fullmatch(r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]", svm.split("|")[column].strip())
 
 
 def test_the_page_stands_alone_and_shows_every_map(whole):
@@ -210,6 +212,47 @@ def test_another_method_scene_or_seed_is_another_request(folder, tmp_path):
     assert {row["request"] for row in read_rows(tmp_path / "classification.csv")} == {first, other}
 
 
+def test_a_row_is_made_anew_in_its_place_where_the_labels_changed_and_not_where_a_title_did(folder, tmp_path):
+    own = tmp_path / "scene"
+    shutil.copytree(folder, own)
+    asked = plan(own, tmp_path / "out")
+    first = run_benchmark(asked).rows[0]
+    (own / "mine.toml").write_text((own / "mine.toml").read_text().replace("My field", "Another name"))
+    assert run_benchmark(asked).rows[0]["scene_title"] == first["scene_title"]
+    _, labels = synthetic(rows=24, cols=26, bands=10)
+    truth = labels.index.astype(np.uint8)
+    truth[:3] = 0
+    write_tif(own / "truth.tif", truth)
+    (row,) = run_benchmark(asked).rows
+    assert row["test_pixels"] == first["test_pixels"] - 3 * 26
+    assert len(read_rows(tmp_path / "out" / "classification.csv")) == 1
+
+
+def test_a_row_is_made_anew_where_the_code_of_its_method_changed(folder, tmp_path, monkeypatch):
+    run_benchmark(plan(folder, tmp_path))
+    before = (tmp_path / "classification.csv").read_bytes()
+    run_benchmark(plan(folder, tmp_path))
+    assert (tmp_path / "classification.csv").read_bytes() == before
+    monkeypatch.setattr("patchfree.benchmark.runner.digest", lambda *_: "other code")
+    run_benchmark(plan(folder, tmp_path))
+    assert (tmp_path / "classification.csv").read_bytes() != before
+    assert len(read_rows(tmp_path / "classification.csv")) == 1
+
+
+def test_methods_that_rows_could_not_tell_apart_are_refused(folder, tmp_path):
+    for name in ("svm.py", "freenet-paper-all.py", "a/m.py", "b/m.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(OWN)
+    for name in ("svm", "freenet-paper-all"):
+        with pytest.raises(
+            ConfigError, match=f"would be called {name}, as one of patchfree is. Give the file another name"
+        ):
+            run_benchmark(plan(folder, tmp_path / "out", methods=(str(tmp_path / f"{name}.py"),)))
+    with pytest.raises(ConfigError, match=r"a/m.py and .*b/m.py would both be called m. Give one file another name"):
+        run_benchmark(plan(folder, tmp_path / "out", methods=(str(tmp_path / "a/m.py"), str(tmp_path / "b/m.py"))))
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -217,6 +260,7 @@ def test_another_method_scene_or_seed_is_another_request(folder, tmp_path):
         ({"scenes": ("salinas",)}, "Salinas: Salinas_corrected.mat is not below"),
         ({"methods": ("knn",)}, "Got method 'knn'; there are svm"),
         ({"protocols": ("random",)}, "Got protocol 'random'; there are"),
+        ({"protocols": ("per-class:0",)}, "Got protocol 'per-class:0'; pixels are counted from 1"),
         ({"task": "poetry"}, "Got task 'poetry'; there are classification, anomalies"),
         ({"seeds": 0}, "Got 0 seeds"),
         ({"minutes": 0.0}, "Got 0 minutes"),

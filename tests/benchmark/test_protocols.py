@@ -90,6 +90,30 @@ def test_fraction_trains_on_that_share_of_each_class(share):
     assert learnt.tolist() == [min(max(3, round(share * n)), n - 1) for n in labels.counts]
 
 
+@pytest.mark.parametrize(
+    ("name", "buffer"), [("separate", 1), ("separate:6", 1), ("separate:12", 2), ("separate:7:3", 3)]
+)
+@pytest.mark.parametrize("case", range(4))
+def test_separate_keeps_its_own_buffer_for_blocks_of_any_size(name, buffer, case):
+    found = split(name, random_scene(case), seed=case)
+    distance = ndimage.distance_transform_cdt(~(found.train | found.val), "chessboard")
+    assert distance[found.test].min() > buffer
+
+
+@pytest.mark.parametrize("case", range(6))
+def test_separate_cuts_between_the_two_places_of_every_class(case):
+    """Each class lies in two places far from each other, among unlabelled pixels, as fields do."""
+    truth = np.zeros((60, 70), int)
+    for k in range(5):
+        truth[4 + 11 * k : 9 + 11 * k, 4:10] = k + 1
+        truth[4 + 11 * k : 9 + 11 * k, 50:56] = k + 1
+    loaded = scene_with(truth)
+    found = split("separate:10:2", loaded, seed=case)
+    learnt, tested = (loaded.labels.within(mask).counts for mask in (found.train | found.val, found.test))
+    assert (learnt > 0).all()
+    assert (tested > 0).all()
+
+
 @pytest.mark.parametrize("buffer", [1, 2, 4])
 @pytest.mark.parametrize("case", range(6))
 def test_separate_keeps_the_buffer_between_training_and_test(buffer, case):
@@ -171,6 +195,24 @@ def test_an_unknown_protocol_is_refused_with_those_there_are(name):
     with pytest.raises(
         ConfigError, match=r"Got protocol .*; there are: fraction:F, .*; separate, or separate:SIZE:BUFFER"
     ):
+        check_protocol(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "per-class:0",
+        "per-class:-3",
+        "fraction:0",
+        "fraction:1",
+        "fraction:1.5",
+        "fraction:nan",
+        "separate:0",
+        "separate:5:-1",
+    ],
+)
+def test_numbers_that_no_split_can_follow_are_refused_before_anything_is_done(name):
+    with pytest.raises(ConfigError, match=f"Got protocol '{name}'; .* as in "):
         check_protocol(name)
 
 

@@ -8,7 +8,7 @@ import scipy.io
 
 import benchmark_files as published
 from patchfree.benchmark.protocols import check_protocol
-from patchfree.benchmark.scenes import described_scenes, load, missing_files
+from patchfree.benchmark.scenes import described_scenes, fingerprint, load, missing_files
 from patchfree.errors import ConfigError, LabelError, PatchfreeError, SceneError
 
 SCENES = described_scenes()
@@ -36,6 +36,16 @@ def test_official_splits_of_whu_hi_lie_beside_their_scene(name, tmp_path):
     assert ((loaded.official.train | loaded.official.val) == (train > 0)).all()
     assert (loaded.official.test == (test > 0)).all()
     assert loaded.official.val.any()
+    assert loaded.official.optimistic  # drawn at random by the publisher
+
+
+def test_an_official_split_that_says_other_classes_than_the_labels_is_refused(tmp_path):
+    published.write_matlab(tmp_path, "whu-hi-longkou")
+    truth = published.classes(9)
+    truth[0, 1:4] = (truth[0, 1:4] + 1) % 9 + 1
+    scipy.io.savemat(tmp_path / "WHU-Hi-LongKou" / "WHU_Hi_LongKou_gt.mat", {"WHU_Hi_LongKou_gt": truth})
+    with pytest.raises(LabelError, match=r"WHU-Hi LongKou: at 3 of 475 pixels the official split names another class"):
+        load(SCENES["whu-hi-longkou"], tmp_path)
 
 
 def test_other_names_of_the_variables_and_capitals_do_not_matter(tmp_path):
@@ -62,9 +72,42 @@ def test_houston_2013_has_its_official_split(ending, tmp_path):
 def test_houston_2018_is_labelled_on_a_grid_twice_as_fine(tmp_path):
     published.write_houston_2018(tmp_path)
     loaded = load(SCENES["houston-2018"], tmp_path)
-    assert loaded.scene.values.shape == (50, *published.SHAPE)
+    assert loaded.scene.values.shape == (48, *published.SHAPE)  # two layers of the file are no bands
     assert (loaded.labels.restore(loaded.labels.index) == published.classes(20)).all()
     assert loaded.labels.legend[-1].name == "stadium seats"
+
+
+@pytest.mark.parametrize("name", published.PUBLISHED_SHAPES)
+def test_files_of_the_published_shapes_load(name, tmp_path):
+    shape = published.PUBLISHED_SHAPES[name]
+    if name in published.MATLAB:
+        published.write_matlab(tmp_path, name, shape=shape)
+    else:
+        write = {"houston-2013": published.write_houston_2013, "houston-2018": published.write_houston_2018}
+        write.get(name, published.write_jasper)(tmp_path, shape=shape)
+    loaded = load(SCENES[name], tmp_path)
+    bands = {"houston-2013": 144, "houston-2018": 48, "jasper-ridge": 198}
+    assert loaded.scene.values.shape == (bands.get(name) or published.MATLAB[name][5], *shape)
+    assert loaded.labels.index.shape == shape
+    assert len(loaded.labels.legend) == len(SCENES[name].classes)
+    assert (loaded.official is None) == ("official" not in SCENES[name].protocols)
+
+
+@pytest.mark.parametrize("by_columns", [True, False])
+def test_jasper_ridge_as_a_matlab_file_is_the_same_scene(by_columns, tmp_path):
+    for matlab in (True, False):
+        (tmp_path / str(matlab)).mkdir()
+        truth = published.write_jasper(tmp_path / str(matlab), by_columns=by_columns, matlab=matlab)
+    one, other = (load(SCENES["jasper-ridge"], tmp_path / name) for name in ("True", "False"))
+    assert (one.scene.values == other.scene.values).all()
+    assert (one.labels.index == truth).all()
+
+
+def test_pixels_that_do_not_fill_the_scene_are_refused(tmp_path):
+    published.write_jasper(tmp_path, matlab=True)
+    scipy.io.savemat(tmp_path / "jasperRidge2_R198.mat", {"Y": np.ones((198, 9)), "nRow": [[4]], "nCol": [[5]]})
+    with pytest.raises(SceneError, match=r"holds Y of the shape \(198, 9\); need bands x 20 pixels \(4 x 5\)"):
+        load(SCENES["jasper-ridge"], tmp_path)
 
 
 @pytest.mark.parametrize("by_columns", [True, False])
@@ -152,6 +195,48 @@ def test_a_users_scene_is_described_in_a_file_of_the_same_form(tmp_path):
     assert loaded.scene.name == "field"
 
 
+@pytest.fixture
+def field(tmp_path):
+    """A user's scene in a folder of its own, beside another scene with labels of the same name; both described in one file."""
+    for number, folder in enumerate(("b", "a")):
+        (tmp_path / folder).mkdir()
+        published.write_tif(tmp_path / folder / f"scene-{folder}.tif", published.cube(4, seed=number))
+        published.write_tif(tmp_path / folder / "truth.tif", published.classes(3 + number))
+    text = '[field]\nscene = "scene-b.tif"\nlabels = "truth.tif"\nignore_classes = [2]\nbands = 3\n'
+    (tmp_path / "mine.toml").write_text(text)
+    return tmp_path / "mine.toml"
+
+
+def test_labels_near_the_scene_come_before_others_of_the_same_name(field):
+    loaded = load(described_scenes(field)["field"], None)
+    assert loaded.labels.values == (1, 3)
+    assert (
+        loaded.labels.restore(loaded.labels.index) == np.where(published.classes(3) == 2, 0, published.classes(3))
+    ).all()
+    assert (loaded.scene.values == published.cube(4)[..., :3].transpose(2, 0, 1)).all()
+
+
+def test_a_scene_beside_its_description_is_found_whatever_the_data_folder(field, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    described = described_scenes(field)["field"]
+    assert missing_files(described, tmp_path / "elsewhere") is None
+    assert load(described, tmp_path / "elsewhere").scene.values.shape == (3, *published.SHAPE)
+
+
+def test_the_fingerprint_is_that_of_what_is_read(field):
+    described = described_scenes(field)["field"]
+    first = fingerprint(described, None)
+    field.write_text(field.read_text() + 'title = "Other"\nclasses = ["wheat"]\nprotocols = ["separate"]\n')
+    assert fingerprint(described_scenes(field)["field"], None) == first
+    truth = published.classes(3)
+    truth[0, 0] = 3
+    published.write_tif(field.parent / "b" / "truth.tif", truth)
+    changed = fingerprint(described, None)
+    assert changed != first
+    (field.parent / "b" / "scene-b.tif").unlink()
+    assert fingerprint(described, None) not in (first, changed)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -159,6 +244,13 @@ def test_a_users_scene_is_described_in_a_file_of_the_same_form(tmp_path):
         ("[a]\nscene = 'x'", "scene a needs `scene`, and `labels`, `official` or `anomalies`"),
         ("[a]\nscene = 'x'\nlabels = 'y'\ncolour = 1", "scene a has the unknown setting colour; there are abundances"),
         ("[a]\nscene = 'x'\nofficial = { train = 'y' }", "the official split of a has train; it needs train and test"),
+        ("[a]\nscene = 'x'\nofficial = 'y'", "scene a has official = 'y'; need { train = FILE, test = FILE }"),
+        (
+            "[a]\nscene = 'x'\nlabels = 'y'\nignore_classes = ['b']",
+            "has ignore_classes = .'b'.; need a list of class values",
+        ),
+        ("[a]\nscene = 'x'\nlabels = 'y'\nlabel_scale = 0", "has label_scale = 0; need a whole number from 1"),
+        ("[a]\nscene = 'x'\nlabels = 'y'\nofficial_random = 1", "has official_random = 1; need true or false"),
         ("a = 3", "a = 3 stands outside of a scene"),
         ("[a", "cannot be read as a list of scenes"),
     ],

@@ -85,7 +85,7 @@ def test_its_identity_and_settings_are_plain_and_its_cost_a_number(name):
 
 def test_networks_say_how_many_operations_they_take(name):
     fitted, _ = mapped_by(name, training_on(*synthetic(rows=12, cols=12, bands=9)))
-    if name in ("svm", "svm-smooth", "svm-walks", "rf"):
+    if name in ("svm", "svm-smooth", "svm-walks", "svm-smooth-walks", "rf"):
         assert fitted.parameters is fitted.train_flop is fitted.predict_flop is None
     else:
         assert fitted.parameters > 1000
@@ -122,6 +122,7 @@ def test_methods_are_listed_from_cheap_to_dear():
 
 def test_an_unknown_method_is_refused_with_those_there_are():
     with pytest.raises(
-        ConfigError, match=r"Got method 'knn'; there are svm, svm-smooth, svm-walks, rf, cnn1d.*or give a Python file"
+        ConfigError,
+        match=r"Got method 'knn'; there are svm, svm-smooth, svm-walks, svm-smooth-walks, rf, cnn1d.*or give a Python file",
     ):
         find_method("knn")

@@ -57,6 +57,15 @@ def test_classes_of_one_or_two_pixels_are_no_obstacle(name, sizes):
     assert (found == truth).mean() > 0.8
 
 
+def test_a_class_of_one_pixel_does_not_stop_the_search_for_settings():
+    seen, classes = spectra(0, noise=1.0)
+    _, facts = run_control("svm", seen, classes, seen, seed=0)
+    more, one = np.concatenate([seen, 9 + seen[:1]]), np.append(classes, 7)
+    _, same = run_control("svm", more, one, seen, seed=0)
+    assert [same["settings"][key] for key in ("C", "gamma")] == [facts["settings"][key] for key in ("C", "gamma")]
+    assert facts["settings"]["C"] != 100.0  # what is taken without a search
+
+
 def test_nothing_wanted_gives_nothing(name):
     found, _ = run_control(name, *spectra(), np.zeros((0, 8), np.float32), seed=0)
     assert found.shape == (0,)

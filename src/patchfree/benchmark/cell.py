@@ -54,7 +54,12 @@ class Cell:
     @property
     def name(self) -> str:
         """The method's name: of a file, that without folder and ending."""
-        return Path(self.method).stem if self.method.endswith(".py") else self.method
+        return method_name(self.method)
+
+
+def method_name(method: str) -> str:
+    """What rows and tables call a method that was asked for by name or file."""
+    return Path(method).stem if method.endswith(".py") else method
 
 
 class OutOfTime(Exception):

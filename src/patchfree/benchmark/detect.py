@@ -90,6 +90,7 @@ def detection_method(name: str) -> Method:
         cite=" ".join(citations.METHODS[key] for key in dict.fromkeys(keys)),
         cost=COSTS.get(after, 0) + SUPPRESSION_COSTS.get(before, 0),
         random=detector.random or (how is not None and how.random),
+        modules=("benchmark.detect",),
     )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from patchfree.device import choose_precision, peak_memory_bytes
 
-SIDE = 2048  # of the square matrices whose product is the machine's rate
+SIDE = {"cpu": 2048, "cuda": 8192}
+"""Of the square matrices whose product is the machine's rate; a GPU does smaller ones in less time than it takes to ask for them."""
 
 
 def seconds(action: Callable[[], object], device: torch.device, repeats: int) -> list[float]:
@@ -37,10 +38,24 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def product_rate(dtype: torch.dtype, device: torch.device, *, side: int = SIDE, repeats: int = 4) -> float:
+def product_rate(dtype: torch.dtype, device: torch.device, *, side: int | None = None, repeats: int = 4) -> float:
     """Floating-point operations a second of a square matrix product: the best of several, what the machine can do."""
+    side = side or SIDE[device.type]
     a = torch.randn(side, side, device=device).to(dtype)
-    return 2 * side**3 / seconds(lambda: a @ a, device, repeats)[0]
+    with _as_convolutions(device):
+        return 2 * side**3 / seconds(lambda: a @ a, device, repeats)[0]
+
+
+@contextlib.contextmanager
+def _as_convolutions(device: torch.device) -> Iterator[None]:
+    """Multiply float32 as convolutions do: those of a GPU round to TF32 unless told otherwise, matrix products do not."""
+    before = torch.get_float32_matmul_precision()
+    if device.type == "cuda" and torch.backends.cudnn.allow_tf32:
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def product_rates(device: torch.device) -> dict[str, float]:

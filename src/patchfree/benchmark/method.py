@@ -116,6 +116,8 @@ class Method:
         cite: the reference.
         cost: where it stands when methods are ordered from cheap to dear.
         random: whether another seed may give another result on the same pixels.
+        on_cpu: whether it computes on the processor, whatever the device.
+        modules: where its code starts, below `patchfree`; none for a user's own, whose file is in `identity`.
     """
 
     title: str
@@ -124,6 +126,8 @@ class Method:
     cite: str = ""
     cost: int = 5
     random: bool = True
+    on_cpu: bool = False
+    modules: tuple[str, ...] = ()
 
 
 def own_method(path: Path) -> Method:
@@ -222,7 +226,7 @@ def carry_out(method: Method, training: Training, name: str) -> Done:
     Raises:
         ConfigError: its fit gives no trained method.
     """
-    device = training.device
+    device = torch.device("cpu") if method.on_cpu else training.device
     with AddedMemory(device) as memory:
         wait(device)
         began = time.perf_counter()

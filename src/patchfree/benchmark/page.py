@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from patchfree.benchmark.tables import EXPLAINED, Group, facts, failures, machine, over_scenes, summarise, table
+from patchfree.benchmark.tables import EXPLAINED, Group, facts, failures, machine, summaries, summarise, table
 from patchfree.figures import chart_axes, svg
 from patchfree.files import write_bytes
 
@@ -43,7 +43,7 @@ def write_page(path: Path, rows: Sequence[Row], task: Task, undone: Sequence[Cel
     html = environment.get_template("benchmark.html.j2").render(
         task=task,
         groups=groups,
-        over_scenes=over_scenes(summed, task),
+        summaries=summaries(summed, task),
         machine=machine(rows),
         dates=" to ".join(dict.fromkeys((dates[0], dates[-1]))),
         explained=EXPLAINED,

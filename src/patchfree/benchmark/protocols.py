@@ -75,6 +75,11 @@ def check_protocol(name: str) -> tuple[str, tuple[float, ...]]:
     except (ValueError, KeyError, OverflowError):
         forms = "; ".join(text for _, _, text in PROTOCOLS.values())
         raise ConfigError(f"Got protocol {name!r}; there are: {forms}.") from None
+    if kind == "fraction" and not 0 < values[0] < 1:
+        raise ConfigError(f"Got protocol {name!r}; the share must be between 0 and 1, as in fraction:0.1.")
+    if kind in ("per-class", "separate") and values and (values[0] < 1 or min(values) < 0):
+        example = "per-class:10" if kind == "per-class" else "separate:18:3, blocks of 18 px with a buffer of 3 px"
+        raise ConfigError(f"Got protocol {name!r}; pixels are counted from 1, and a buffer from 0, as in {example}.")
     return kind, values
 
 

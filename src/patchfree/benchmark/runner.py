@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import datetime
 import hashlib
 import io
@@ -19,10 +18,12 @@ from typing import Any
 import torch
 
 from patchfree import __version__
-from patchfree.benchmark.cell import Cell, OutOfTime, picture_name, run_cell
+from patchfree.benchmark.cell import Cell, OutOfTime, method_name, picture_name, run_cell
 from patchfree.benchmark.machine import processor
 from patchfree.benchmark.method import Method
+from patchfree.benchmark.methods import METHODS
 from patchfree.benchmark.scenes import Described, described_scenes, missing_files
+from patchfree.benchmark.sources import digest
 from patchfree.benchmark.tasks import Task, get_task
 from patchfree.device import choose_device
 from patchfree.errors import ConfigError
@@ -59,7 +60,7 @@ class Plan:
         methods: names of methods, and files with methods of the user's; none for all.
         seeds: how often everything is repeated, 0, 1, ...
         first_seed: the first seed.
-        data: folder with the scenes' files; None for that of `scenes_file`.
+        data: folder with the scenes' files, beside that of `scenes_file`.
         scenes_file: a file that describes more scenes.
         steps: training steps of the networks, in place of their own: for trying out.
         minutes: stop after this time; what was not done is done by the next call.
@@ -81,7 +82,7 @@ class Plan:
 
     @property
     def folder(self) -> Path | None:
-        """Where scenes' files are looked for: in `data`, or beside the file that describes the scenes."""
+        """Where files of patchfree's own scenes are looked for: in `data`, or else beside the file that describes further scenes."""
         return self.data or (None if self.scenes_file is None else self.scenes_file.parent)
 
 
@@ -118,7 +119,11 @@ def run_benchmark(plan: Plan, progress: Callable[[str, Progress], None] | None =
         path = plan.out / f"{plan.task}.csv"
         rows = read_rows(path)
         done = {row["request"]: row for row in rows if not row.get("error")}
-        requests = [_request(cell, methods[cell.method]) for cell in cells]
+        prints = {
+            scene.name: task.fingerprint(scene, plan.folder)
+            for scene in {c.scene.name: c.scene for c in cells}.values()
+        }
+        requests = [_request(cell, methods[cell.method], prints[cell.scene.name]) for cell in cells]
         todo = [(cell, request) for cell, request in zip(cells, requests, strict=True) if request not in done]
         deadline = None if plan.minutes is None else time.monotonic() + 60 * plan.minutes
         undone: list[Cell] = []
@@ -134,7 +139,8 @@ def run_benchmark(plan: Plan, progress: Callable[[str, Progress], None] | None =
                 undone.append(cell)
                 continue
             new = _row(cell, methods[cell.method], found, request)
-            rows = [row for row in rows if row["request"] != request] + [new]
+            # In the place of a row that was made by other code, or from other files.
+            rows = [row for row in rows if _place(row) != _place(new)] + [new]
             write_rows(path, rows, task)
         tell("benchmark", Progress("cells", len(todo), len(todo)))
         mine = [row for row in rows if row["request"] in set(requests)]
@@ -155,6 +161,7 @@ def _cells(plan: Plan) -> tuple[Task, list[Cell], dict[str, Method]]:
     if plan.steps is not None and plan.steps < 1:
         raise ConfigError(f"Got {plan.steps} steps; need at least 1.")
     methods = {name: task.find_method(name) for name in plan.methods or task.methods}
+    _check_names(task, list(methods))
     scenes = _scenes(plan, task)
     protocols = {scene.name: plan.protocols or scene.protocols or task.usual_protocols for scene in scenes}
     for protocol in (name for names in protocols.values() for name in names):
@@ -205,13 +212,43 @@ def _scenes(plan: Plan, task: Task) -> list[Described]:
     return [known[name] for name in dict.fromkeys(asked)]
 
 
-def _request(cell: Cell, method: Method) -> str:
+def _check_names(task: Task, methods: list[str]) -> None:
+    """Refuse two methods that rows and tables could not tell apart."""
+    taken: dict[str, str] = {}
+    for method in methods:
+        name = method_name(method)
+        if method != name and (name in task.methods or name in METHODS):
+            raise ConfigError(
+                f"The method {method} would be called {name}, as one of patchfree is. Give the file another name."
+            )
+        if name in taken:
+            raise ConfigError(
+                f"The methods {taken[name]} and {method} would both be called {name}. Give one file another name."
+            )
+        taken[name] = method
+
+
+def _request(cell: Cell, method: Method, data: str) -> str:
     """A hash of everything that decides a row, but not of the machine."""
-    facts = dataclasses.asdict(cell) | {"identity": method.identity, "version": __version__}
-    del facts["pictures"], facts["data"]
-    facts["device"] = cell.device.partition(":")[0]
-    facts["method"] = Path(cell.method).name
+    facts = {
+        "task": cell.task,
+        "scene": cell.scene.name,
+        "data": data,
+        "protocol": cell.protocol,
+        "seed": cell.seed,
+        "method": cell.name,
+        "identity": method.identity,
+        "code": digest("benchmark.protocols", *method.modules) if method.modules else None,
+        "device": cell.device.partition(":")[0],
+        "steps": cell.steps,
+        "version": __version__,
+    }
     return hashlib.blake2b(json.dumps(facts, sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    """What a row is of: two rows of one place are two answers to one question."""
+    return (*(row[name] for name in KEY), row.get("steps_given"), str(row["device"]).partition(":")[0])
 
 
 def _expected(rows: list[Row], cell: Cell) -> float:
@@ -225,7 +262,7 @@ def _expected(rows: list[Row], cell: Cell) -> float:
 
 
 def _row(cell: Cell, method: Method, found: Mapping[str, Any], request: str) -> Row:
-    device = torch.device(cell.device)
+    device = torch.device("cpu" if method.on_cpu else cell.device)
     return {
         "task": cell.task,
         "scene": cell.scene.name,
@@ -307,9 +344,10 @@ def write_rows(path: Path, rows: list[Row], task: Task) -> None:
 def names_known(task: str, data: Path | None, scenes_file: Path | None) -> str:
     """The names that can be asked for, for people."""
     chosen, known = get_task(task), described_scenes(scenes_file)
+    folder = Plan(Path(), data=data, scenes_file=scenes_file).folder
     lines = ["Scenes:"]
     for scene in filter(chosen.suits, known.values()):
-        absent = missing_files(scene, data)
+        absent = missing_files(scene, folder)
         usual = ", ".join(scene.protocols or chosen.usual_protocols)
         lines.append(f"  {scene.name:<18} {scene.title}; {usual}{' (files not there)' if absent else ''}")
     lines += ["Protocols:", *(f"  {text}" for text in chosen.protocols), "Methods:"]

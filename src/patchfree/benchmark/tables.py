@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +36,9 @@ class Line:
         title: for people.
         seeds: those that have a result.
         measures: by name of the measure.
-        costs: means of the seeds by column; None where nobody measured it.
-        behind: ours less this, of the first measure, over the seeds that both have; None for ours itself.
-        time_ratio: its training and mapping time over ours; None for ours itself.
+        costs: medians of the seeds by column, since a busy machine makes single ones long; None where nobody measured it.
+        behind: ours less this, over the seeds that both have, by name of the measures that are compared; none for ours itself.
+        time_ratio: its training and mapping time over ours, the median over seeds that one kind of machine did both of; None for ours itself.
         errors: what went wrong, each once, with its seeds.
         row: a row of it that has a result, for what does not change with the seed.
     """
@@ -47,7 +48,7 @@ class Line:
     seeds: tuple[int, ...]
     measures: dict[str, Estimate]
     costs: dict[str, float | None]
-    behind: Estimate | None
+    behind: dict[str, Estimate]
     time_ratio: float | None
     errors: dict[str, tuple[int, ...]]
     row: Row
@@ -95,7 +96,7 @@ def summarise(rows: Sequence[Row], task: Task) -> list[Group]:
 
 
 def _line(rows: list[Row], all_rows: list[Row], ours: str, task: Task) -> Line:
-    first, name = task.measures[0].name, rows[0]["method"]
+    name = rows[0]["method"]
     good = [row for row in rows if not row.get("error")]
     errors: dict[str, tuple[int, ...]] = {}
     for row in rows:
@@ -106,28 +107,36 @@ def _line(rows: list[Row], all_rows: list[Row], ours: str, task: Task) -> Line:
         theirs = dict.fromkeys((row["seed"] for row in all_rows), next(iter(theirs.values())))  # one stands for all
     shared = [row for row in good if row["seed"] in theirs]
     compared = name != ours and bool(shared)
-    means = {cost: estimate([float(row[cost]) for row in good if row.get(cost) is not None]) for cost in COSTS}
 
     def spent(row: Row) -> float:
         return float(row["train_seconds"] + row["predict_seconds"])
 
+    ratios = [
+        spent(row) / spent(theirs[row["seed"]])
+        for row in shared
+        if row["processor"] == theirs[row["seed"]]["processor"]
+    ]
     return Line(
         method=name,
         title=rows[0]["title"],
         seeds=tuple(sorted(row["seed"] for row in good)),
         measures={m.name: found for m in task.measures if (found := estimate([row[m.name] for row in good]))},
-        costs={cost: None if found is None else found.mean for cost, found in means.items()},
-        behind=paired({s: row[first] for s, row in theirs.items()}, {row["seed"]: row[first] for row in good})
-        if compared
-        else None,
-        time_ratio=sum(map(spent, shared)) / sum(spent(theirs[row["seed"]]) for row in shared) if compared else None,
+        costs={cost: _median(good, cost) for cost in COSTS},
+        behind={m.name: _behind(theirs, good, m.name) for m in task.measures if m.compared and compared},
+        time_ratio=statistics.median(ratios) if compared and ratios else None,
         errors=errors,
         row=good[0] if good else rows[0],
     )
 
 
+def _behind(theirs: dict[int, Row], good: list[Row], measure: str) -> Estimate:
+    """The paired difference of a measure over the seeds that both have, of which there is one at least."""
+    found = paired({seed: row[measure] for seed, row in theirs.items()}, {row["seed"]: row[measure] for row in good})
+    assert found is not None
+    return found
+
+
 HEADINGS = (
-    "{ours} − this",
     "train s",
     "map s",
     "time ÷ {ours}",
@@ -141,14 +150,14 @@ HEADINGS = (
 def cells(line: Line, task: Task) -> list[str]:
     """A line as text, one entry a column."""
     if not line.seeds:
-        return [line.title, "0", *["–"] * (len(task.measures) + len(HEADINGS))]
+        return [line.title, "0", *["–"] * (len(headings(task, "")) - 2)]
     costs = line.costs
     shares = [costs["train_share_of_rate"], costs["predict_share_of_rate"]]
     return [
         line.title,
         str(len(line.seeds)),
         *(spread(line.measures[m.name], m) for m in task.measures),
-        difference(line.behind, task.measures[0]),
+        *(difference(line.behind.get(m.name), m) for m in task.measures if m.compared),
         amount(costs["train_seconds"]),
         amount(costs["predict_seconds"]),
         "–" if line.time_ratio is None else amount(line.time_ratio),
@@ -161,7 +170,14 @@ def cells(line: Line, task: Task) -> list[str]:
 
 def headings(task: Task, ours: str) -> list[str]:
     """What stands above the columns."""
-    return ["method", "seeds", *(m.title for m in task.measures), *(text.format(ours=ours) for text in HEADINGS)]
+    compared = (f"{ours} − this, {m.title.removesuffix(' %')}" for m in task.measures if m.compared)
+    return [
+        "method",
+        "seeds",
+        *(m.title for m in task.measures),
+        *compared,
+        *(text.format(ours=ours) for text in HEADINGS),
+    ]
 
 
 def table(group: Group, task: Task) -> list[list[str]]:
@@ -169,6 +185,24 @@ def table(group: Group, task: Task) -> list[list[str]]:
     lines = [headings(task, group.ours), *(cells(line, task) for line in group.lines)]
     held = [any(line[column] != "–" for line in lines[1:]) for column in range(len(lines[0]))]
     return [[text for text, kept in zip(line, held, strict=True) if kept] for line in lines]
+
+
+def overview(groups: Sequence[Group], task: Task) -> list[list[str]]:
+    """Every method in every group: headings, then a line a method with its first measure; none for a single group."""
+    if len(groups) < 2:
+        return []
+    measure, titles = task.measures[0], {line.method: line.title for group in groups for line in group.lines}
+    found = {(line.method, number): line for number, group in enumerate(groups) for line in group.lines if line.seeds}
+
+    def cell(method: str, number: int) -> str:
+        line = found.get((method, number))
+        return "–" if line is None else spread(line.measures[measure.name], measure).partition(" [")[0]
+
+    head = [
+        f"{measure.title}, mean ± standard deviation",
+        *(f"{g.title}: {task.protocol_title(g.protocol)}" for g in groups),
+    ]
+    return [head, *([title, *(cell(method, i) for i in range(len(groups)))] for method, title in titles.items())]
 
 
 def over_scenes(groups: Sequence[Group], task: Task) -> list[tuple[str, list[list[str]]]]:
@@ -196,6 +230,12 @@ def over_scenes(groups: Sequence[Group], task: Task) -> list[tuple[str, list[lis
             rows.append([title, str(len(results)), shown[0], f"{shown[1]} ({where})", amount(sum(times) / len(times))])
         found.append((f"All scenes: {task.protocol_title(protocol)}", rows))
     return found
+
+
+def summaries(groups: Sequence[Group], task: Task) -> list[tuple[str, list[list[str]]]]:
+    """What stands above the groups: title and table of the overview, and of each protocol over its scenes."""
+    all_of_it = overview(groups, task)
+    return [("Overview", all_of_it)] * bool(all_of_it) + over_scenes(groups, task)
 
 
 def spread(found: Estimate, measure: Measure) -> str:
@@ -252,7 +292,12 @@ def facts(group: Group) -> list[str]:
     elif row.get("min_distance_px") is not None:
         said.append(
             f"From a test pixel to the nearest training pixel: at least {row['min_distance_px']:g} px, {row['median_distance_px']:g} px in the "
-            f"median; {row['share_inside_receptive_field']:.0%} of the test pixels have one inside FreeNet's window."
+            f"median; {row['share_inside_receptive_field']:.0%} of the test pixels have one as near as our default network looks, its smoothing "
+            "included."
+        )
+    if group.protocol == "official":
+        said.append(
+            "The split is given: seeds differ in weights and sampling only, and the intervals say nothing of other places."
         )
     return said
 
@@ -275,8 +320,8 @@ def machine(rows: Sequence[Row]) -> list[str]:
 
 
 def _median(rows: Sequence[Row], name: str) -> float | None:
-    values = sorted(row[name] for row in rows if row.get(name) is not None)
-    return float(values[len(values) // 2]) if values else None
+    values = [float(row[name]) for row in rows if row.get(name) is not None]
+    return statistics.median(values) if values else None
 
 
 def markdown(rows: Sequence[Row], task: Task, undone: Sequence[Cell]) -> str:
@@ -290,11 +335,11 @@ def markdown(rows: Sequence[Row], task: Task, undone: Sequence[Cell]) -> str:
     ]
     parts.append(EXPLAINED)
     groups = summarise(rows, task)
-    for title, lines in over_scenes(groups, task):
-        parts += [f"## {title}", _lines(lines)]
+    for title, lines in summaries(groups, task):
+        parts += [f"## {title}", lines_of(lines)]
     for group in groups:
         parts += [f"## {group.title}: {task.protocol_title(group.protocol)}", " ".join(facts(group))]
-        parts.append(_lines(table(group, task)))
+        parts.append(lines_of(table(group, task)))
         wrong = failures(group)
         parts += ["\n".join(f"- {text}" for text in wrong)] if wrong else []
     left = list(cells_by_place(list(undone)))
@@ -303,7 +348,7 @@ def markdown(rows: Sequence[Row], task: Task, undone: Sequence[Cell]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _lines(lines: list[list[str]]) -> str:
+def lines_of(lines: Sequence[Sequence[str]]) -> str:
     """A table in Markdown, the first line above."""
     head, *rest = lines
     whole = [head, ["---", *["---:"] * (len(head) - 1)], *rest]
@@ -311,9 +356,9 @@ def _lines(lines: list[list[str]]) -> str:
 
 
 EXPLAINED = (
-    "Mean ± standard deviation [95 % interval of the mean] over seeds; a seed is another split, other weights, another sampling. The difference is "
-    "paired by seed. Memory is what training and mapping add to the program. The last column is the share of the matrix-product rate of the number "
-    "type that was used, measured just after."
+    "Mean ± standard deviation [95 % interval of the mean] over seeds; a seed is another split (unless the split is given), other weights, another "
+    "sampling. Differences are paired by seed. Seconds, memory and shares are medians over seeds. Memory is what training and mapping add to the program. The "
+    "last column is the share of the matrix-product rate of the number type that was used, measured just after; convolutions can do better than the product."
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from patchfree.benchmark import detect
@@ -13,7 +14,7 @@ from patchfree.benchmark.method import Method
 from patchfree.benchmark.methods import METHODS, PAPER, find_method
 from patchfree.benchmark.protocols import PROTOCOLS, check_protocol
 from patchfree.benchmark.protocols import title as protocol_title
-from patchfree.benchmark.scenes import Described
+from patchfree.benchmark.scenes import Described, anomalies_fingerprint, fingerprint
 from patchfree.errors import ConfigError
 
 
@@ -26,12 +27,14 @@ class Measure:
         title: for people.
         factor: what to multiply by for people: 100 for percent.
         digits: decimals for people.
+        compared: whether tables give the paired difference to ours.
     """
 
     name: str
     title: str
     factor: float = 100.0
     digits: int = 1
+    compared: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Task:
 
     Attributes:
         title: what to call it.
-        measures: columns of accuracy, larger is better; differences are taken of the first.
+        measures: columns of accuracy, larger is better; the first is what pictures and charts show.
         run: does one cell and gives the columns of its row.
         methods: the methods that are compared unless others are asked for, from cheap to dear.
         find_method: a method by name or file, also of those not listed there.
@@ -50,6 +53,7 @@ class Task:
         ours: the method that the others are compared with.
         usual_scenes: those that are compared unless others are asked for, or "all".
         usual_protocols: those of a scene that names none of its own.
+        fingerprint: a hash of what is read of a scene, from the scene and the folder of the user's files.
         suits: whether a scene has what the task needs.
         needs: what that is, for people.
     """
@@ -65,6 +69,7 @@ class Task:
     ours: str
     usual_scenes: tuple[str, ...]
     usual_protocols: tuple[str, ...]
+    fingerprint: Callable[[Described, Path | None], str]
     suits: Callable[[Described], bool]
     needs: str
 
@@ -73,10 +78,10 @@ TASKS: dict[str, Task] = {
     "classification": Task(
         title="land-cover classification",
         measures=(
-            Measure("overall_accuracy", "OA %"),
+            Measure("overall_accuracy", "OA %", compared=True),
             Measure("average_accuracy", "AA %"),
             Measure("kappa", "kappa", 1.0, 3),
-            Measure("mean_iou", "mean IoU %"),
+            Measure("mean_iou", "mean IoU %", compared=True),
         ),
         run=classify,
         methods={name: method for name, method in METHODS.items() if not name.startswith(f"{PAPER}-")},
@@ -87,13 +92,14 @@ TASKS: dict[str, Task] = {
         ours="default",
         usual_scenes=("indian-pines",),
         usual_protocols=("per-class:10", "fraction:0.1", "separate"),
+        fingerprint=fingerprint,
         suits=lambda scene: not scene.anomalies,
         needs="labels of its classes",
     ),
     "anomalies": Task(
         title="anomaly detection",
         measures=(
-            Measure("auc", "AUC", 1.0, 4),
+            Measure("auc", "AUC", 1.0, 4, compared=True),
             Measure("average_precision", "average precision", 1.0, 3),
             Measure("auc_bs", "AUC − AUC(F, τ)", 1.0, 3),
             Measure("detection_at_0.001", "found at 0.1 % false alarms, %"),
@@ -108,6 +114,7 @@ TASKS: dict[str, Task] = {
         ours=detect.OURS,
         usual_scenes=("all",),
         usual_protocols=(detect.PROTOCOL,),
+        fingerprint=anomalies_fingerprint,
         suits=lambda scene: bool(scene.anomalies),
         needs="a mask of its true anomalies",
     ),

@@ -19,8 +19,9 @@ PAPER = "freenet-paper"  # what the recipe `paper` is called among other papers'
 
 METHODS: dict[str, Method] = {
     "svm": control_method("svm", cost=0),
-    "svm-smooth": control_method("svm", cost=1, smooth=True),
+    "svm-smooth": control_method("svm", cost=1, blur_px=1.5),
     "svm-walks": control_method("svm", cost=1, walks=True),
+    "svm-smooth-walks": control_method("svm", cost=1, blur_px=3.0, walks=True),
     "rf": control_method("rf", cost=1),
     "cnn1d": patch_method(CNN1D, cost=2),
     **{name: recipe_method(recipe, cost=3) for name, recipe in RECIPES.items() if name != "paper"},

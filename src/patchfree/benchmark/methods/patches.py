@@ -54,7 +54,8 @@ class PatchNet:
 def patch_method(net: PatchNet, *, cost: int) -> Method:
     """The network as a method of the benchmark, trained on all labels that the protocol grants."""
     plain = {f.name: getattr(net, f.name) for f in dataclasses.fields(net) if f.name != "build"}
-    return Method(net.title, lambda training: fit(net, training), {"patches": plain}, net.cite, cost)
+    modules = ("benchmark.methods.patches", net.build.__module__.removeprefix("patchfree."))
+    return Method(net.title, lambda training: fit(net, training), {"patches": plain}, net.cite, cost, modules=modules)
 
 
 def fit(net: PatchNet, training: Training) -> Fitted:

@@ -18,28 +18,28 @@ from scipy.ndimage import gaussian_filter
 from patchfree.benchmark.method import Fitted, Method, Training
 from patchfree.citations import METHODS as REFERENCES
 from patchfree.controls import CONTROLS
-from patchfree.models._walks import SHARPNESS, STEPS, STOP, SURE, links, walk
+from patchfree.models._walks import links, walk
 from patchfree.models.freenet_smooth import FreeNetSmooth
-from patchfree.standardise import CLOSE, Standardisation, edge_guide, mixed_neighbours
+from patchfree.standardise import Standardisation, edge_guide, mixed_neighbours
 
 GUIDES = FreeNetSmooth.guides
-COMPONENTS, BLUR_PX = 30, 1.5
+COMPONENTS = 30
 
 
-def control_method(name: str, *, cost: int, smooth: bool = False, walks: bool = False) -> Method:
+def control_method(name: str, *, cost: int, blur_px: float = 0.0, walks: bool = False) -> Method:
     """A control of `patchfree.controls`, trained on all labels that the protocol grants.
 
     Args:
         name: of the control.
         cost: where it stands among the methods.
-        smooth: give it smoothed noise-adjusted components in place of the bands.
+        blur_px: give it noise-adjusted components behind a Gaussian filter of this width in place of the bands; 0 for the bands.
         walks: smooth its map along what looks alike, by random walks.
     """
     title, train = CONTROLS[name]
 
     def fit(training: Training) -> Fitted:
         learnt = training.learnt
-        features = _smoothed(training) if smooth else training.values
+        features = _smoothed(training, blur_px) if blur_px else training.values
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             fitted, settings = train(features[:, learnt].T, training.index[learnt], training.seed)
@@ -52,23 +52,21 @@ def control_method(name: str, *, cost: int, smooth: bool = False, walks: bool = 
 
         return Fitted(score, settings=settings)
 
-    identity: dict[str, Any] = {"control": name}
+    identity: dict[str, Any] = {"control": name, "blur_px": blur_px, "walks": walks}
     cite = REFERENCES[name]
-    if smooth:
+    if blur_px:
         title, cite = f"{title}, smoothed components", f"{cite} {REFERENCES['noise-adjusted']}"
-        identity |= {"components": COMPONENTS, "blur_px": BLUR_PX}
     if walks:
         title, cite = f"{title}, random walks", f"{cite} {REFERENCES['random-walks']}"
-        identity |= {"walks": [STEPS, STOP, SURE, SHARPNESS, CLOSE, GUIDES]}
-    return Method(title, fit, identity, cite, cost)
+    return Method(title, fit, identity, cite, cost, on_cpu=True, modules=("benchmark.methods.spectral",))
 
 
-def _smoothed(training: Training) -> Float32[np.ndarray, "k h w"]:
+def _smoothed(training: Training, blur_px: float) -> Float32[np.ndarray, "k h w"]:
     """Noise-adjusted components behind a Gaussian filter, which takes from pixels with data only."""
     held = training.valid.astype(np.float32)
     values = Standardisation.of(training.scene, COMPONENTS).apply(training.scene)
-    share = gaussian_filter(held, BLUR_PX)
-    return np.stack([gaussian_filter(layer, BLUR_PX) for layer in values]) / np.maximum(share, 1e-6)
+    share = gaussian_filter(held, blur_px)
+    return np.stack([gaussian_filter(layer, blur_px) for layer in values]) / np.maximum(share, 1e-6)
 
 
 def _walked(scores: Float32[np.ndarray, "k h w"], training: Training) -> Float32[np.ndarray, "k h w"]:

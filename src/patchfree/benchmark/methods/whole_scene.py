@@ -11,11 +11,13 @@ from patchfree.benchmark.machine import flops
 from patchfree.benchmark.method import Fitted, Method, Training
 from patchfree.citations import METHODS as REFERENCES
 from patchfree.fit import Trainer, class_offsets
-from patchfree.models import MODELS, SceneModel
+from patchfree.heap import freed_memory_kept
+from patchfree.models import MODELS
 from patchfree.predict import predict_scores
 from patchfree.progress import Progress
 from patchfree.recipes import Recipe
 from patchfree.standardise import Standardisation
+from patchfree.training import memory_plan
 
 TITLES = {
     "default": "patchfree (default recipe)",
@@ -33,6 +35,7 @@ def recipe_method(recipe: Recipe, *, cost: int) -> Method:
         {"recipe": dataclasses.asdict(recipe)},
         REFERENCES[MODELS[recipe.model].references[0]],
         cost,
+        modules=("benchmark.methods.whole_scene",),
     )
 
 
@@ -45,6 +48,7 @@ def fit(recipe: Recipe, training: Training) -> Fitted:
     standard = Standardisation.of(training.scene, recipe.components)
     values, k = standard.apply(training.scene), len(training.legend)
     bands = standard.inputs
+    _, recompute, plenty = memory_plan(training.scene, k, recipe, training.device, None)
     trainer = Trainer(
         values,
         training.valid,
@@ -55,15 +59,17 @@ def fit(recipe: Recipe, training: Training) -> Fitted:
         recipe=recipe,
         seed=training.seed,
         device=training.device,
+        recompute=recompute,
     )
-    for step in trainer.run():
-        training.tell(Progress("training", step.number, step.of, step.loss))
+    with freed_memory_kept(plenty):  # as in `patchfree train`
+        for step in trainer.run():
+            training.tell(Progress("training", step.number, step.of, step.loss))
     offsets = class_offsets(training.index, training.learnt, k, recipe)
     absent = [i for i in range(k) if not (training.index == i + 1).any()]
 
     def score() -> Float32[np.ndarray, "k h w"]:
-        assert isinstance(trainer.model, SceneModel)
-        scores = predict_scores(trainer.model, values, training.valid, device=training.device)
+        with freed_memory_kept(plenty):
+            scores = predict_scores(trainer.model, values, training.valid, device=training.device)
         scores += offsets[:, None, None]
         scores[absent] = scores.min() - 1  # never mapped, as in a run
         return scores

@@ -1,0 +1,171 @@
+"""What the choices behind the default recipe score on validation pixels. No test pixel of the benchmark is looked at.
+
+    python benchmarks/choose.py --data FOLDER --out FOLDER            # train once, then mix and smooth in many ways
+    python benchmarks/choose.py --out FOLDER --set components=40      # another setting of the recipe, trained again
+
+Validation pixels are drawn as the test pixels are: on Indian Pines and the Houston crop the training side of a `separate` split is
+itself split into separate blocks, for seeds that are reported nowhere (10 and up); on EnMAP Potsdam they are the two validation
+tiles. Each line of the table is a choice, each cell overall accuracy / mean IoU in percent, mean over the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from patchfree.benchmark.protocols import split
+from patchfree.benchmark.scenes import described_scenes, load
+from patchfree.blocks import block_split
+from patchfree.confusion import accuracies, confusion_counts
+from patchfree.device import choose_device
+from patchfree.fit import Trainer, class_offsets
+from patchfree.models import _walks
+from patchfree.models._walks import SHARPNESS, STOP, SURE, links, walk
+from patchfree.models.freenet_ensemble import MEMBERS
+from patchfree.predict import predict_scores
+from patchfree.recipes import get_recipe
+from patchfree.standardise import CLOSE, Standardisation, mixed_neighbours
+
+SEEDS = {"indian-pines": range(10, 15), "enmap-potsdam": range(10, 13), "houston-crop": range(10, 13)}
+NOW = tuple(weight for _, weight in MEMBERS)
+WEIGHTS = {
+    "one network": (1, 0, 0, 0),
+    "two networks": (0.5, 0.5, 0, 0),
+    "single spectra": (0, 0, 1, 0),
+    "mean spectra": (0, 0, 0, 1),
+    "two, 0.2 single spectra": (0.4, 0.4, 0.2, 0),
+    "two, 0.1 single and 0.1 mean spectra": (0.4, 0.4, 0.1, 0.1),
+    "two, 0.2 and 0.2": (0.3, 0.3, 0.2, 0.2),
+    "two, 0.2 mean spectra": (0.4, 0.4, 0, 0.2),
+    "two, 0.2 and 0.1 (the recipe)": NOW,
+}
+WALKS = {
+    "no walks": None,
+    "sharpness 2.5 everywhere": (2.5, STOP, SURE),
+    "sharpness 3.5 everywhere": (3.5, STOP, SURE),
+    "sharpness 6 everywhere": (6.0, STOP, SURE),
+    "sharpness by mixed neighbours (the recipe)": ("mixed", STOP, SURE),
+    "one stop of 0.01": ("mixed", 0.01, 0.0),
+    "one stop of 0.03": ("mixed", 0.03, 0.0),
+    "stop 0.01, 0.1 where sure": ("mixed", 0.01, 0.1),
+}
+PRIORS = {"no prior": 0.0, "half of the prior": 0.5, "the whole prior (the recipe)": 1.0}
+
+
+def main() -> None:
+    """Parse, train what is not trained yet, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, help="folder with enmap_potsdam and houston_crop; without it Indian Pines only"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the networks' scores, which are kept")
+    parser.add_argument("--scene", action="append", choices=SEEDS, help="repeatable; else all whose files are there")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=NUMBER", help="a setting of the recipe; repeatable"
+    )
+    given = parser.parse_args()
+    changes = {
+        name: float(value) if "." in value else int(value) for name, _, value in (s.partition("=") for s in given.set)
+    }
+    names = given.scene or [name for name in SEEDS if given.data or name == "indian-pines"]
+    trained = {name: [scores_of(name, seed, given.data, given.out, changes) for seed in SEEDS[name]] for name in names}
+    for title, choices in (
+        ("members, walks as in the recipe", {k: (w, WALKS_NOW, 1.0) for k, w in WEIGHTS.items()}),
+        ("walks, members as in the recipe", {k: (NOW, w, 1.0) for k, w in WALKS.items()}),
+        ("prior, members and walks as in the recipe", {k: (NOW, WALKS_NOW, p) for k, p in PRIORS.items()}),
+    ):
+        print(f"\n| {title} | {' | '.join(names)} | mean |\n|---|{'---|' * (len(names) + 1)}")
+        for label, choice in choices.items():
+            found = [np.mean([measured(kept, *choice) for kept in trained[name]], 0) for name in names]
+            cells = [f"{oa * 100:.1f} / {iou * 100:.1f}" for oa, iou in (*found, np.mean(found, 0))]
+            print(f"| {label} | {' | '.join(cells)} |", flush=True)
+
+
+WALKS_NOW = WALKS["sharpness by mixed neighbours (the recipe)"]
+
+
+def scores_of(name: str, seed: int, data: Path | None, out: Path, changes: dict) -> dict[str, np.ndarray]:
+    """What each network of the recipe says of every pixel, and what it takes to mix, smooth and judge that; kept in a file."""
+    suffix = "".join(f"_{key}-{value}" for key, value in sorted(changes.items()))
+    path = out / f"{name}_{seed}{suffix}.npz"
+    if path.is_file():
+        with np.load(path) as kept:
+            return dict(kept)
+    loaded = load(described_scenes()[name], data)
+    if name == "enmap-potsdam":
+        assert loaded.official is not None
+        learnt, judged = loaded.official.train, loaded.official.val
+    else:
+        outer = split("separate", loaded, seed)
+        inner = block_split(loaded.labels.within(outer.train | outer.val), seed=seed)
+        learnt, judged = inner.train | inner.val, inner.test
+        assert not (judged & outer.test).any()
+    recipe = get_recipe("default", **changes).resolved(apart=True)
+    index, k = np.where(learnt, loaded.labels.index, 0), len(loaded.labels.legend)
+    scene, valid, device = loaded.scene, loaded.scene.valid, choose_device()
+    values = Standardisation.of(scene, recipe.components).apply(scene)
+    trainer = Trainer(
+        values,
+        valid,
+        index,
+        train=learnt,
+        val=np.zeros_like(learnt),
+        classes=k,
+        recipe=recipe,
+        seed=seed,
+        device=device,
+    )
+    for step in trainer.run():
+        if step.number % 100 == 0:
+            print(f"{path.stem}: step {step.number} of {step.of}", flush=True)
+    guide = trainer.model.guide.cpu().numpy() / np.sqrt(
+        1 + CLOSE * mixed_neighbours(index, learnt & valid, scene.windows)
+    )
+    kept = {
+        "scores": np.stack([predict_scores(member, values, valid, device=device) for member in trainer.model.members]),
+        "seen": np.einsum("gc,chw->ghw", guide, values),
+        "offsets": class_offsets(index, learnt, k, dataclasses.replace(recipe, prior=1.0)),
+        "mixed": np.array(mixed_neighbours(index, learnt & valid, scene.windows)),
+        "known": np.isin(np.arange(1, k + 1), index),
+        "valid": valid,
+        "truth": np.where(judged, loaded.labels.index, 0),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **kept)
+    return kept
+
+
+def measured(kept: dict[str, np.ndarray], weights: tuple, walks: tuple | None, prior: float) -> tuple[float, float]:
+    """Overall accuracy and mean IoU at the validation pixels of one choice."""
+    scores = torch.from_numpy(kept["scores"] + prior * kept["offsets"][:, None, None])
+    mixed = sum(w * torch.softmax(s, 0) for w, s in zip(weights, scores, strict=True) if w)
+    if walks is not None:
+        sharpness, stop, sure = walks
+        factor = 1 + CLOSE * float(kept["mixed"]) if sharpness == "mixed" else sharpness / SHARPNESS
+        seen = torch.from_numpy(kept["seen"])[None].float() * factor**0.5
+        with walking(stop, sure):
+            linked = links(seen, torch.from_numpy(kept["valid"])[None, None].float())
+            mixed = walk(mixed.float().movedim(0, -1)[None], linked)[0].movedim(-1, 0)
+    mixed[torch.from_numpy(~kept["known"])] = -1
+    mapped, truth = mixed.argmax(0).numpy(), kept["truth"]
+    found = accuracies(confusion_counts(truth[truth > 0] - 1, mapped[truth > 0], len(mixed)))
+    return float(found["overall_accuracy"]), float(found["mean_iou"])
+
+
+@contextmanager
+def walking(stop: float, sure: float):
+    """The walks with other chances to stop."""
+    _walks.STOP, _walks.SURE = stop, sure
+    try:
+        yield
+    finally:
+        _walks.STOP, _walks.SURE = STOP, SURE
+
+
+if __name__ == "__main__":
+    main()

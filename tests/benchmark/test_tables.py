@@ -1,0 +1,79 @@
+"""Tables say what the rows say: paired differences of each compared measure, and an overview of all groups."""
+
+from __future__ import annotations
+
+import pytest
+
+from patchfree.benchmark.tables import cells, facts, headings, markdown, overview, summarise, table
+from patchfree.benchmark.tasks import get_task
+
+TASK = get_task("classification")
+
+
+def row(method, seed, oa, iou, *, scene="field", protocol="separate", error=None, seconds=1.0):
+    return {
+        "task": "classification", "scene": scene, "scene_title": scene.title(), "protocol": protocol, "seed": seed,
+        "method": method, "title": method.upper(), "overall_accuracy": oa, "average_accuracy": oa, "kappa": oa, "mean_iou": iou,
+        "train_seconds": seconds, "predict_seconds": 0.0, "error": error, "date": "2026-01-01", "processor": "p", "torch": "t",
+        "version": "1", "commit": "c",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def rows():
+    """Ours and an SVM on three seeds, the last of which failed for the SVM; the SVM's intersection over union is the better one."""
+    return [
+        row("svm", 0, 0.60, 0.50), row("svm", 1, 0.70, 0.62), row("svm", 2, None, None, error="broken"),
+        row("default", 0, 0.70, 0.48, seconds=4.0), row("default", 1, 0.84, 0.58, seconds=4.0), row("default", 2, 0.9, 0.9),
+    ]  # fmt: skip
+
+
+def test_differences_are_paired_by_seed_for_each_compared_measure(rows):
+    (group,) = summarise(rows, TASK)
+    svm, ours = group.lines
+    assert ours.behind == {}
+    assert set(svm.behind) == {"overall_accuracy", "mean_iou"}
+    assert svm.behind["overall_accuracy"].mean == pytest.approx((0.10 + 0.14) / 2)
+    assert svm.behind["mean_iou"].mean == pytest.approx((-0.02 - 0.04) / 2)
+    assert svm.behind["mean_iou"].n == 2
+    assert svm.time_ratio == pytest.approx(2 / 8)
+    assert svm.errors == {"broken": (2,)}
+
+
+def test_each_column_has_a_heading(rows):
+    (group,) = summarise([*rows, row("rf", 0, None, None, error="none at all")], TASK)
+    head = headings(TASK, group.ours)
+    assert [name for name in head if "−" in name] == ["default − this, OA", "default − this, mean IoU"]
+    assert {len(cells(line, TASK)) for line in group.lines} == {len(head)}
+    assert len({len(line) for line in table(group, TASK)}) == 1
+
+
+def test_the_overview_has_a_line_a_method_and_a_column_a_group(rows):
+    more = [row("default", seed, 0.5 + seed / 10, 0.5, protocol="per-class:5") for seed in (0, 1)]
+    head, svm, ours = overview(summarise([*rows, *more], TASK), TASK)
+    assert head[1:] == ["Field: separate blocks", "Field: random, 5 a class"]
+    assert svm == ["SVM", "65.0 ± 7.1", "–"]
+    assert ours == ["DEFAULT", "81.3 ± 10.3", "55.0 ± 7.1"]
+
+
+def test_one_group_needs_no_overview(rows):
+    assert overview(summarise(rows, TASK), TASK) == []
+    assert "## Overview" not in markdown(rows, TASK, [])
+    assert "## Overview" in markdown([*rows, row("svm", 0, 0.1, 0.1, scene="other")], TASK, [])
+
+
+def test_times_are_medians_and_are_compared_on_one_kind_of_machine_only():
+    rows = [row("svm", seed, 0.5, 0.5, seconds=s) for seed, s in enumerate((1.0, 2.0, 90.0))]
+    rows += [row("default", seed, 0.6, 0.5, seconds=4.0) for seed in range(3)]
+    (group,) = summarise(rows, TASK)
+    assert group.lines[0].costs["train_seconds"] == 2.0
+    assert group.lines[0].time_ratio == pytest.approx(0.5)
+    (group,) = summarise([r | {"processor": r["method"]} for r in rows], TASK)
+    assert group.lines[0].time_ratio is None
+
+
+def test_a_given_split_is_said_to_be_one():
+    (given,) = summarise([row("svm", 0, 0.5, 0.5, protocol="official")], TASK)
+    (drawn,) = summarise([row("svm", 0, 0.5, 0.5)], TASK)
+    assert any("The split is given: seeds differ in weights and sampling only" in text for text in facts(given))
+    assert not any("The split is given" in text for text in facts(drawn))
