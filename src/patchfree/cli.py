@@ -61,6 +61,7 @@ app = typer.Typer(
 
 SAVED = "What was saved last (every 10 seconds) is kept: run the same command again to go on."
 KEPT = dict.fromkeys(("train", "demo", "change", "change-train", "benchmark"), SAVED)
+KEPT["benchmark"] = "Rows that are finished are kept, and in the tables: run the same command again to go on."
 KEPT["map"] = "Windows that are finished are kept: run the same command again to go on."
 """What an interrupted command leaves; the others are quick, or start again."""
 INTERRUPTED = 130  # what typer makes of Ctrl-C

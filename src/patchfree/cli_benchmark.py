@@ -21,7 +21,7 @@ def benchmark(
     scene: Annotated[
         list[str] | None,
         typer.Option(
-            help="Scene by name, or all whose files are in --data; repeatable; --list names them.  [default: indian-pines; all with anomalies]"
+            help="Scene by name, or all whose files are in --data; repeatable; --list names them.  [default: those of --scenes-file; else indian-pines; all with anomalies]"
         ),
     ] = None,
     protocol: Annotated[
@@ -84,7 +84,15 @@ def benchmark(
             show.line(path.read_text(encoding="utf-8"))
     for path in outcome.files:
         show.line(f"{ {'.csv': 'Rows', '.md': 'Table', '.html': 'Page'}[path.suffix] }: {path}")
+    failed = sum(bool(row.get("error")) for row in outcome.rows)
+    if failed:
+        show.line(
+            f"{failed} of {len(outcome.rows)} cells failed; the table says why. The same command tries them again."
+        )
     if outcome.undone:
         show.line(
-            f"{len(outcome.undone)} of the cells were not done for lack of time; run the same command again to go on."
+            f"{len(outcome.undone)} of the cells were not done for lack of time; run the same command again to go on. One that takes "
+            "longer than --minutes by itself is never done: give more."
         )
+    if failed and failed == len(outcome.rows):
+        raise typer.Exit(1)

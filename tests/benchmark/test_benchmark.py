@@ -169,10 +169,94 @@ def test_a_row_with_an_error_is_tried_again(folder, tmp_path):
 
 
 def test_a_scene_that_cannot_be_split_says_why_once_for_all_methods(folder, tmp_path):
-    run_benchmark(plan(folder, tmp_path, methods=("svm", "rf"), protocols=("official", "per-class:8")))
+    run_benchmark(plan(folder, tmp_path, methods=("svm", "rf"), protocols=("separate:99", "per-class:8")))
     text = (tmp_path / "classification.md").read_text()
-    assert "- Every method, seed 0: My field has no official split, or its files are not there." in text
-    assert text.count("no official split") == 1
+    assert "- Every method, seed 0: Got blocks of 99 px for a scene of 24 x 26 pixels" in text
+    assert text.count("the scene would be one block") == 1
+
+
+def test_an_official_split_that_is_not_there_is_refused_by_name_or_left_out(folder, tmp_path):
+    own = tmp_path / "scene"
+    shutil.copytree(folder, own)
+    with pytest.raises(ConfigError, match=r"My field has no official split\. Use per-class:N"):
+        run_benchmark(plan(own, tmp_path / "out", protocols=("official",)))
+    text = (own / "mine.toml").read_text()
+    (own / "mine.toml").write_text(text + 'official = { train = "truth.tif", test = "nowhere.tif" }\n')
+    with pytest.raises(
+        ConfigError, match=r"The official split of My field: nowhere.tif is not below .* \(test pixels\)"
+    ):
+        run_benchmark(plan(own, tmp_path / "out", protocols=("official",)))
+    assert not (tmp_path / "out").exists()
+    cells = _cells(plan(own, tmp_path / "out", protocols=()))[1]
+    assert [cell.protocol for cell in cells] == ["per-class:10", "fraction:0.1", "separate"]
+    (own / "mine.toml").write_text(
+        text.replace("labels", "official.test").replace("truth", "mine") + 'official.train = "truth.tif"\n'
+    )
+    write_tif(own / "mine.tif", np.zeros((24, 26), np.uint8))
+    assert [cell.protocol for cell in _cells(plan(own, tmp_path / "out", protocols=()))[1]] == ["official"]
+
+
+def test_the_scenes_of_a_file_are_what_is_compared(folder, tmp_path):
+    assert {cell.scene.name for cell in _cells(plan(folder, tmp_path, scenes=()))[1]} == {"field"}
+
+
+def test_pictures_are_those_of_their_rows(folder, tmp_path):
+    own = tmp_path / "scene"
+    shutil.copytree(folder, own)
+    for steps in (2, 30):
+        (row,) = run_benchmark(plan(own, tmp_path / "out", methods=("default",), steps=steps)).rows
+    names = {r["picture"] for r in read_rows(tmp_path / "out" / "classification.csv")}
+    assert len(names) == 2
+    assert {path.stem for path in (tmp_path / "out" / "pictures").glob("field_*.png")} == names
+    _, labels = synthetic(rows=24, cols=26, bands=10)
+    write_tif(own / "truth.tif", np.where(labels.index == 1, 0, labels.index).astype(np.uint8))
+    (new,) = run_benchmark(plan(own, tmp_path / "out", methods=("default",), steps=30)).rows
+    assert new["scene_pictures"] != row["scene_pictures"]
+    assert (tmp_path / "out" / "pictures" / f"{new['scene_pictures']}-labels.png").is_file()
+
+
+def test_a_method_may_change_what_it_was_given(folder, tmp_path):
+    (tmp_path / "rough.py").write_text(
+        OWN.replace(
+            "    return Fitted",
+            "    training.scene.values[:] = 0\n    training.scene.valid[:] = False\n    training.index[:] = 0\n    return Fitted",
+        )
+    )
+    rough, plain = (
+        run_benchmark(plan(folder, tmp_path / "out", methods=(str(path),))).rows[0]
+        for path in (tmp_path / "rough.py", folder / "mean.py")
+    )
+    assert rough["overall_accuracy"] == plain["overall_accuracy"]
+
+
+def test_a_module_beside_a_method_can_be_imported_and_its_prints_are_no_part_of_the_table(folder, tmp_path, cli):
+    (tmp_path / "neighbour_of_mine.py").write_text("SIGN = -1\n")
+    (tmp_path / "mine.py").write_text(
+        OWN.replace("def fit", "import neighbour_of_mine\nprint('loaded')\ndef fit").replace(
+            "    return Fitted", "    print('LOUD')\n    return Fitted"
+        )
+    )
+    answer = cli("benchmark", "--out", tmp_path / "b", "--scenes-file", folder / "mine.toml", "--protocol", "per-class:8",
+                 "--method", tmp_path / "mine.py", "--seeds", 1)  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert "LOUD" not in answer.out
+
+
+def test_where_everything_fails_so_does_the_command(folder, tmp_path, cli):
+    answer = cli("benchmark", "--out", tmp_path / "b", "--scenes-file", folder / "mine.toml", "--protocol", "per-class:8",
+                 "--method", folder / "broken.py", "--seeds", 2)  # fmt: skip
+    assert answer.code == 1
+    assert "2 of 2 cells failed; the table says why" in answer.out
+
+
+def test_steps_count_only_where_there_are_any(folder, tmp_path):
+    for steps in (2, None):
+        row = run_benchmark(plan(folder, tmp_path, steps=steps)).rows[0]
+        assert row["steps_given"] is None
+    assert len(read_rows(tmp_path / "classification.csv")) == 1
+    run_benchmark(plan(folder, tmp_path, methods=("cnn1d",), steps=2))
+    assert "Networks were cut to 2 steps, to try things out" in (tmp_path / "classification.md").read_text()
+    assert "Networks were cut to 2 steps, to try things out" in (tmp_path / "classification.html").read_text()
 
 
 def test_cells_that_there_is_no_time_for_are_left_for_the_next_call(folder, tmp_path):
@@ -185,6 +269,7 @@ def test_cells_that_there_is_no_time_for_are_left_for_the_next_call(folder, tmp_
 
 def test_a_cell_that_outlasts_the_time_is_stopped(folder, tmp_path):
     (tmp_path / "slow.py").write_text("import time\ndef fit(t):\n    time.sleep(600)\n")
+    run_benchmark(plan(folder, tmp_path, methods=("svm",)))
     began = time.monotonic()
     outcome = run_benchmark(plan(folder, tmp_path, methods=("svm", str(tmp_path / "slow.py")), minutes=0.35))
     assert time.monotonic() - began < 60

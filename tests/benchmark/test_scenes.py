@@ -223,6 +223,22 @@ def test_a_scene_beside_its_description_is_found_whatever_the_data_folder(field,
     assert load(described, tmp_path / "elsewhere").scene.values.shape == (3, *published.SHAPE)
 
 
+def test_names_of_classes_are_not_given_twice(field):
+    (field.parent / "b" / "truth.csv").write_text("row,col,class\n1,1,wheat\n2,2,oats\n3,3,soil\n4,4,oats\n")
+    text = '[field]\nscene = "scene-b.tif"\nlabels = "truth.csv"\n'
+    field.write_text(text)
+    assert [entry.name for entry in load(described_scenes(field)["field"], None).labels.legend] == [
+        "oats",
+        "soil",
+        "wheat",
+    ]
+    field.write_text(text + 'classes = ["wheat", "oats", "bare soil"]\n')
+    with pytest.raises(
+        LabelError, match=r"The labels name their classes \(oats, soil, wheat\), so `classes` .* has no meaning"
+    ):
+        load(described_scenes(field)["field"], None)
+
+
 def test_the_fingerprint_is_that_of_what_is_read(field):
     described = described_scenes(field)["field"]
     first = fingerprint(described, None)

@@ -5,7 +5,10 @@ So its peak of memory is its own, a crash is a row of the table and not the end,
 
 from __future__ import annotations
 
+import multiprocessing
 import multiprocessing.connection
+import os
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -39,6 +42,8 @@ class Cell:
         device: cpu, cuda or cuda:N.
         steps: training steps of the networks, in place of their own.
         pictures: folder to put pictures of the map into; None for none.
+        picture: stem of the file with the map's picture.
+        scene_pictures: stem of the files with pictures of the scene and its reference.
     """
 
     task: str
@@ -50,6 +55,8 @@ class Cell:
     device: str
     steps: int | None = None
     pictures: Path | None = None
+    picture: str = ""
+    scene_pictures: str = ""
 
     @property
     def name(self) -> str:
@@ -117,6 +124,8 @@ def _work(cell: Cell, sender: multiprocessing.connection.Connection) -> None:
     """In the cell's own process: do the work and send what came of it."""
     from patchfree.benchmark.tasks import TASKS
 
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    os.dup2(2, 1)  # what a method prints is no part of the table
     last = 0.0
 
     def tell(state: Progress) -> None:
@@ -132,13 +141,18 @@ def _work(cell: Cell, sender: multiprocessing.connection.Connection) -> None:
     except (KeyboardInterrupt, BrokenPipeError):
         return  # the parent has gone, or will say so itself
     except BaseException as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        sender.send({"error": f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"})
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if Path(frame.filename).name == Path(cell.method).name]
+        where, said = (own or frames)[-1], " ".join(str(error).split())
+        traceback.print_exc()
+        sender.send({"error": f"{type(error).__name__}: {said} ({Path(where.filename).name}, line {where.lineno})"})
     finally:
         sender.close()
 
 
-def picture_name(cell: Cell) -> str:
-    """Stem of the file with a cell's map."""
-    protocol = cell.protocol.replace(":", "-")
-    return f"{cell.scene.name}_{protocol}_{cell.seed}_{cell.name}"
+def _end_with_the_parent() -> None:
+    """So that a cell does not go on, and keep the processor busy, when the program was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

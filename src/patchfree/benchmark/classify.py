@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from patchfree import figures
-from patchfree.benchmark.cell import Cell, Tell, picture_name
+from patchfree.benchmark.cell import Cell, Tell
 from patchfree.benchmark.machine import product_rates
 from patchfree.benchmark.method import Fitted, Training, carry_out, check_scores
 from patchfree.benchmark.methods import find_method
@@ -32,14 +32,17 @@ def classify(cell: Cell, tell: Tell) -> dict[str, Any]:
     method = find_method(cell.method)
     loaded = load(cell.scene, cell.data)
     chosen = split(cell.protocol, loaded, cell.seed)
+    facts, valid = _facts(loaded, chosen), loaded.scene.valid.copy()
+    if cell.pictures is not None:
+        _scene_pictures(cell, loaded)  # before the method, which may change what it was given
     training = _training(cell, loaded, chosen, tell)
-    facts = _facts(loaded, chosen)
     done = carry_out(method, training, cell.name)
     fitted = done.fitted
     legend = loaded.labels.legend
-    mapped = check_scores(done.scores, cell.name, classes=len(legend), valid=loaded.scene.valid)
+    mapped = check_scores(done.scores, cell.name, classes=len(legend), valid=valid)
     if cell.pictures is not None:
-        _pictures(cell, loaded, mapped)
+        shown = figures.class_picture(mapped, legend, (255, 255, 255))
+        write_bytes(cell.pictures / f"{cell.picture}.png", figures.png(shown))
     found = _accuracy(loaded, chosen, mapped)
     rates = product_rates(device) if fitted.train_flop is not None else {}
     return found | done.costs | _work_done(fitted, rates, done.costs) | facts
@@ -85,7 +88,7 @@ def _work_done(fitted: Fitted, rates: dict[str, float], times: dict[str, float])
         "train_precision": fitted.precision if fitted.train_flop is not None else None,
         "predict_precision": fitted.predict_precision if fitted.predict_flop is not None else None,
         **{f"rate_{name}": rate for name, rate in rates.items()},
-        "settings": json.dumps(fitted.settings, sort_keys=True, default=float),
+        "settings": json.dumps(fitted.settings, sort_keys=True, default=str),
     }
 
 
@@ -107,15 +110,13 @@ def _facts(loaded: Loaded, chosen: Split) -> dict[str, Any]:
     }
 
 
-def _pictures(cell: Cell, loaded: Loaded, mapped: np.ndarray) -> None:
-    """The map, and once for each scene its false colours, labels and legend, for the page."""
+def _scene_pictures(cell: Cell, loaded: Loaded) -> None:
+    """Once for each scene its false colours, labels and legend, for the page."""
     assert cell.pictures is not None
     legend, index = loaded.labels.legend, loaded.labels.index
-    shown = figures.class_picture(mapped, legend, (255, 255, 255))
-    write_bytes(cell.pictures / f"{picture_name(cell)}.png", figures.png(shown))
     write_scene(
         cell.pictures,
-        cell.scene.name,
+        cell.scene_pictures,
         loaded.scene,
         figures.class_picture(index, legend, (238, 238, 238)),
         title="Labels",

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import numbers
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -103,6 +105,7 @@ class Fitted:
 
 
 Fit = Callable[[Training], Fitted]
+OWN_FIRST = -1  # so that a slip in a user's method shows at once
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ class Method:
         cost: where it stands when methods are ordered from cheap to dear.
         random: whether another seed may give another result on the same pixels.
         on_cpu: whether it computes on the processor, whatever the device.
+        takes_steps: whether `Training.steps` changes anything.
         modules: where its code starts, below `patchfree`; none for a user's own, whose file is in `identity`.
     """
 
@@ -127,6 +131,7 @@ class Method:
     cost: int = 5
     random: bool = True
     on_cpu: bool = False
+    takes_steps: bool = True
     modules: tuple[str, ...] = ()
 
 
@@ -145,14 +150,17 @@ def own_method(path: Path) -> Method:
         raise ConfigError(f"{path} is no Python file. Give one (.py) with a function fit(training).")
     module = importlib.util.module_from_spec(spec)
     try:
+        if str(path.resolve().parent) not in sys.path:
+            sys.path.append(str(path.resolve().parent))  # for modules of the user's beside it
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{path} cannot be loaded: {type(error).__name__}: {error}.") from error
     fit = getattr(module, "fit", None)
     if not callable(fit):
         raise ConfigError(f"{path} has no function fit(training) that gives a patchfree.benchmark.Fitted.")
     first = (module.__doc__ or "").strip().partition("\n")[0].rstrip(".")
-    return Method(first or path.stem, fit, {"file": hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()})
+    identity = {"file": hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()}
+    return Method(first or path.stem, fit, identity, cost=OWN_FIRST)
 
 
 def check_fitted(fitted: object, name: str) -> Fitted:
@@ -165,6 +173,15 @@ def check_fitted(fitted: object, name: str) -> Fitted:
         raise ConfigError(
             f"fit of {name} gave {type(fitted).__name__}; it must give a patchfree.benchmark.Fitted, such as Fitted(score=lambda: scores)."
         )
+    if not callable(fitted.score):
+        raise ConfigError(
+            f"fit of {name} gave Fitted(score={type(fitted.score).__name__}); score must be a function that gives the scores, such as "
+            "lambda: scores."
+        )
+    for field_name in ("parameters", "train_flop", "predict_flop"):
+        value = getattr(fitted, field_name)
+        if value is not None and not (isinstance(value, numbers.Real) and np.isfinite(float(value))):
+            raise ConfigError(f"fit of {name} gave Fitted({field_name}={value!r}); need a number, or None.")
     return fitted
 
 

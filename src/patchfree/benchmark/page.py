@@ -13,7 +13,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from patchfree.benchmark.tables import EXPLAINED, Group, facts, failures, machine, summaries, summarise, table
+from patchfree.benchmark.tables import (
+    EXPLAINED,
+    Group,
+    cut_short,
+    facts,
+    failures,
+    machine,
+    summaries,
+    summarise,
+    table,
+)
 from patchfree.figures import chart_axes, svg
 from patchfree.files import write_bytes
 
@@ -23,6 +33,8 @@ if TYPE_CHECKING:
     from patchfree.benchmark.tasks import Task
 
 OURS, OTHERS = "#d55e00", "#0072b2"
+TOUCHING = 1.5
+"""Pixels from which a test pixel has a training pixel as a neighbour."""
 
 
 def write_page(path: Path, rows: Sequence[Row], task: Task, undone: Sequence[Cell], pictures: Path) -> Path:
@@ -46,7 +58,7 @@ def write_page(path: Path, rows: Sequence[Row], task: Task, undone: Sequence[Cel
         summaries=summaries(summed, task),
         machine=machine(rows),
         dates=" to ".join(dict.fromkeys((dates[0], dates[-1]))),
-        explained=EXPLAINED,
+        explained=[EXPLAINED, *(text.strip("*") for text in cut_short(rows))],
         undone=list(cells_by_place(list(undone))),
         cites=cites,
     )
@@ -79,21 +91,28 @@ def _group(group: Group, task: Task, pictures: Path) -> dict[str, Any]:
 
 
 def _badge(group: Group) -> tuple[str, str] | None:
-    """Whether test pixels lie among the training pixels: style and text; None where nothing is trained."""
-    known = [row["optimistic"] for row in group.rows if row.get("optimistic") is not None]
-    if not known:
+    """How far test pixels are from the training pixels: style and text; None where nothing is trained."""
+    row = next((row for row in group.rows if row.get("optimistic") is not None), None)
+    if row is None:
         return None
-    return ("badge warn", "random split: optimistic") if any(known) else ("badge", "apart")
+    if row["optimistic"]:
+        return "badge warn", "random split: optimistic"
+    kind = "given split" if group.protocol == "official" else "separate blocks"
+    nearest = row.get("min_distance_px")
+    if nearest is None:
+        return "badge", kind
+    return "badge warn" if nearest <= TOUCHING else "badge", f"{kind}: test pixels at least {nearest:g} px away"
 
 
 def _maps(group: Group, task: Task, pictures: Path) -> dict[str, Any] | None:
     """Pictures of the first seed's maps, and of the scene and its labels; None if there are none."""
-    about = pictures / f"{group.scene}.json"
-    if not about.is_file():
+    names = [row["scene_pictures"] for row in group.rows if row.get("scene_pictures")]
+    about = next((path for name in names if (path := pictures / f"{name}.json").is_file()), None)
+    if about is None:
         return None
     scene = json.loads(about.read_text(encoding="utf-8"))
-    shown = [("Scene", scene["colours"], pictures / f"{group.scene}-scene.png")]
-    shown.append((scene["labels"], scene["labels_text"], pictures / f"{group.scene}-labels.png"))
+    shown = [("Scene", scene["colours"], about.with_name(f"{about.stem}-scene.png"))]
+    shown.append((scene["labels"], scene["labels_text"], about.with_name(f"{about.stem}-labels.png")))
     first = task.measures[0]
     for line in group.lines:
         row = next((row for row in group.rows if row["method"] == line.method and row.get("picture")), None)
@@ -120,10 +139,11 @@ def _accuracy_chart(group: Group, task: Task) -> str:
             for row in group.rows
             if row["method"] == line.method and not row.get("error")
         ]
-        axes.plot(values, [place] * len(values), "o", color=colour, ms=4, alpha=0.45, mew=0)
         if found.low is not None and found.high is not None:
-            axes.plot([found.low * measure.factor, found.high * measure.factor], [place] * 2, color=colour, lw=2)
+            ends = [max(found.low, measure.least) * measure.factor, min(found.high, 1.0) * measure.factor]
+            axes.plot(ends, [place] * 2, color=colour, lw=2, alpha=0.5)
         axes.plot([found.mean * measure.factor], [place], "D", color=colour, ms=6)
+        axes.plot(values, [place] * len(values), "o", color="white", mec=colour, ms=4, mew=0.9)
     axes.set_yticks(range(len(lines)), [line.title for line in lines], fontsize=9)
     axes.set_xlabel(f"{measure.title}: seeds, mean and 95 % interval of the mean", fontsize=9)
     _plain(axes)

@@ -28,7 +28,7 @@ def write_scene(
 
     Args:
         folder: for the files.
-        name: of the scene, which the files' names begin with.
+        name: which the files' names begin with: of the scene, and of the pixels and labels that were read.
         scene: the scene.
         reference: picture of what is known of it.
         title: what to call the reference.

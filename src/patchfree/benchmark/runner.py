@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import datetime
 import hashlib
 import io
@@ -18,11 +19,11 @@ from typing import Any
 import torch
 
 from patchfree import __version__
-from patchfree.benchmark.cell import Cell, OutOfTime, method_name, picture_name, run_cell
+from patchfree.benchmark.cell import Cell, OutOfTime, method_name, run_cell
 from patchfree.benchmark.machine import processor
 from patchfree.benchmark.method import Method
 from patchfree.benchmark.methods import METHODS
-from patchfree.benchmark.scenes import Described, described_scenes, missing_files
+from patchfree.benchmark.scenes import Described, described_scenes, missing_files, missing_official
 from patchfree.benchmark.sources import digest
 from patchfree.benchmark.tasks import Task, get_task
 from patchfree.device import choose_device
@@ -45,6 +46,7 @@ TEXT = {
     "request",
     "settings",
     "picture",
+    "scene_pictures",
 }
 
 
@@ -124,9 +126,22 @@ def run_benchmark(plan: Plan, progress: Callable[[str, Progress], None] | None =
             for scene in {c.scene.name: c.scene for c in cells}.values()
         }
         requests = [_request(cell, methods[cell.method], prints[cell.scene.name]) for cell in cells]
-        todo = [(cell, request) for cell, request in zip(cells, requests, strict=True) if request not in done]
+        todo = [
+            (_with_pictures(cell, request, prints[cell.scene.name]), request)
+            for cell, request in zip(cells, requests, strict=True)
+            if request not in done
+        ]
         deadline = None if plan.minutes is None else time.monotonic() + 60 * plan.minutes
         undone: list[Cell] = []
+
+        def finish() -> Outcome:
+            mine = [row for row in rows if row["request"] in set(requests)]
+            files = [path] if path.is_file() else []
+            if mine:
+                files.append(write_markdown(plan.out / f"{plan.task}.md", mine, task, undone))
+                files.append(write_page(plan.out / f"{plan.task}.html", mine, task, undone, plan.out / "pictures"))
+            return Outcome(mine, undone, files)
+
         for number, (cell, request) in enumerate(todo):
             tell("benchmark", Progress("cells", number, len(todo)))
             if deadline is not None and time.monotonic() + _expected(rows, cell) > deadline:
@@ -138,17 +153,16 @@ def run_benchmark(plan: Plan, progress: Callable[[str, Progress], None] | None =
             except OutOfTime:
                 undone.append(cell)
                 continue
+            except KeyboardInterrupt:
+                undone += [left for left, _ in todo[number:]]
+                finish()
+                raise
             new = _row(cell, methods[cell.method], found, request)
             # In the place of a row that was made by other code, or from other files.
             rows = [row for row in rows if _place(row) != _place(new)] + [new]
             write_rows(path, rows, task)
-        tell("benchmark", Progress("cells", len(todo), len(todo)))
-        mine = [row for row in rows if row["request"] in set(requests)]
-        files = [path] if path.is_file() else []
-        if mine:
-            files.append(write_markdown(plan.out / f"{plan.task}.md", mine, task, undone))
-            files.append(write_page(plan.out / f"{plan.task}.html", mine, task, undone, plan.out / "pictures"))
-    return Outcome(mine, undone, files)
+        tell("benchmark", Progress("cells", len(todo) - len(undone), len(todo)))
+        return finish()
 
 
 def _cells(plan: Plan) -> tuple[Task, list[Cell], dict[str, Method]]:
@@ -163,9 +177,16 @@ def _cells(plan: Plan) -> tuple[Task, list[Cell], dict[str, Method]]:
     methods = {name: task.find_method(name) for name in plan.methods or task.methods}
     _check_names(task, list(methods))
     scenes = _scenes(plan, task)
-    protocols = {scene.name: plan.protocols or scene.protocols or task.usual_protocols for scene in scenes}
-    for protocol in (name for names in protocols.values() for name in names):
-        task.check_protocol(protocol)
+    protocols = {scene.name: plan.protocols or scene.protocols or _usual(scene, task) for scene in scenes}
+    for scene in scenes:
+        for protocol in protocols[scene.name]:
+            task.check_protocol(protocol)
+            absent = missing_official(scene, plan.folder) if protocol == "official" else None
+            if absent and "all" not in plan.scenes and plan.protocols:
+                raise ConfigError(absent)
+        # Where nobody asked for it by name, a split that is not there is left out.
+        here = [p for p in protocols[scene.name] if p != "official" or not missing_official(scene, plan.folder)]
+        protocols[scene.name] = tuple(here)
     order = sorted(methods, key=lambda name: methods[name].cost)
     cells = [
         Cell(
@@ -187,10 +208,18 @@ def _cells(plan: Plan) -> tuple[Task, list[Cell], dict[str, Method]]:
     return task, cells, methods
 
 
+def _usual(scene: Described, task: Task) -> tuple[str, ...]:
+    """The protocols of a scene that names none: its own split, if it has one, and the task's usual ones where it has other labels."""
+    if not scene.official:
+        return task.usual_protocols
+    return ("official", *(task.usual_protocols if scene.labels or scene.abundances else ()))
+
+
 def _scenes(plan: Plan, task: Task) -> list[Described]:
     known, data = described_scenes(plan.scenes_file), plan.folder
     suited = {name: scene for name, scene in known.items() if task.suits(scene)}
-    asked = plan.scenes or task.usual_scenes
+    mine = tuple(name for name, scene in suited.items() if scene.home is not None)
+    asked = plan.scenes or mine or task.usual_scenes
     if "all" in asked:
         found = [scene for scene in suited.values() if not scene.synthetic and not missing_files(scene, data)]
         if not found:
@@ -240,10 +269,16 @@ def _request(cell: Cell, method: Method, data: str) -> str:
         "identity": method.identity,
         "code": digest("benchmark.protocols", *method.modules) if method.modules else None,
         "device": cell.device.partition(":")[0],
-        "steps": cell.steps,
+        "steps": cell.steps if method.takes_steps else None,
         "version": __version__,
     }
     return hashlib.blake2b(json.dumps(facts, sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
+
+
+def _with_pictures(cell: Cell, request: str, data: str) -> Cell:
+    """The cell with names for its pictures, which tell from what they were made."""
+    stem = f"{cell.scene.name}_{cell.protocol.replace(':', '-')}_{cell.seed}_{cell.name}_{request[:8]}"
+    return dataclasses.replace(cell, picture=stem, scene_pictures=f"{cell.scene.name}-{data[:8]}")
 
 
 def _place(row: Row) -> tuple[Any, ...]:
@@ -272,9 +307,10 @@ def _row(cell: Cell, method: Method, found: Mapping[str, Any], request: str) -> 
         "method": cell.name,
         "title": method.title,
         **found,
-        "steps_given": cell.steps,
+        "steps_given": cell.steps if method.takes_steps else None,
         "own_file": cell.method.endswith(".py"),
-        "picture": None if cell.pictures is None or found.get("error") else picture_name(cell),
+        "picture": None if cell.pictures is None or found.get("error") else cell.picture,
+        "scene_pictures": None if cell.pictures is None else cell.scene_pictures,
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "version": __version__,
         "commit": commit(),

@@ -257,6 +257,21 @@ def missing_files(described: Described, data: Path | None) -> str | None:
     return None
 
 
+def missing_official(described: Described, data: Path | None) -> str | None:
+    """What a scene lacks for the protocol official, for people; None if it lacks nothing, or its scene file is not there either."""
+    if not described.official:
+        return f"{described.title} has no official split. Use per-class:N, fraction:F or separate."
+    try:
+        path, _ = _find(described.scene, data, described)
+    except SceneError:
+        return None
+    roots = _roots(described, data)
+    for part, files in described.official.items():
+        if not any(_where(name, roots, path) for name in files):
+            return f"The official split of {_absent(files, data, described)} ({part} pixels)"
+    return None
+
+
 def _open(names: Sequence[str], data: Path | None, described: Described) -> Scene:
     path, variable = _find(names, data, described)
     listed = _listed_pixels(path) if described.abundances and path.suffix.casefold() == ".mat" else None
@@ -372,7 +387,16 @@ def _below(wanted: tuple[str, ...], roots: Sequence[Path]) -> Path | None:
 
 
 def _named(labels: Labels, classes: Sequence[str]) -> Labels:
-    """The labels with these names for the values 1, 2, ..."""
+    """The labels with these names for the values 1, 2, ...
+
+    Raises:
+        LabelError: the labels have names, and their values are only the order of these.
+    """
+    if classes and labels.numbered:
+        raise LabelError(
+            f"The labels name their classes ({', '.join(entry.name for entry in labels.legend)}), so `classes` in the description, which "
+            "names class values, has no meaning. Leave it out."
+        )
     known = dict(enumerate(classes, 1))
     return dataclasses.replace(
         labels, legend=tuple(dataclasses.replace(e, name=known.get(e.value, e.name)) for e in labels.legend)

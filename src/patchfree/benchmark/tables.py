@@ -81,7 +81,11 @@ def summarise(rows: Sequence[Row], task: Task) -> list[Group]:
     Ours is the user's own method if there is one, else the task's.
     """
     names = list(dict.fromkeys(row["method"] for row in rows))
-    own = [name for name in names if any(row["method"] == name and row.get("own_file") for row in rows)]
+    own = [
+        name
+        for name in names
+        if any(row["method"] == name and row.get("own_file") and not row.get("error") for row in rows)
+    ]
     groups = []
     for scene, protocol in dict.fromkeys((row["scene"], row["protocol"]) for row in rows):
         mine = [row for row in rows if (row["scene"], row["protocol"]) == (scene, protocol)]
@@ -244,7 +248,8 @@ def spread(found: Estimate, measure: Measure) -> str:
     text = f"{found.mean * f:.{d}f}"
     if found.std is None or found.low is None or found.high is None:
         return text
-    return f"{text} ± {found.std * f:.{d}f} [{found.low * f:.{d}f}, {found.high * f:.{d}f}]"
+    low, high = max(found.low, measure.least), min(found.high, 1.0)
+    return f"{text} ± {found.std * f:.{d}f} [{low * f:.{d}f}, {high * f:.{d}f}]"
 
 
 def difference(found: Estimate | None, measure: Measure) -> str:
@@ -333,7 +338,7 @@ def markdown(rows: Sequence[Row], task: Task, undone: Sequence[Cell]) -> str:
         f"# Benchmark: {task.title}",
         " to ".join(dict.fromkeys((dates[0], dates[-1]))) + ". " + ". ".join(machine(rows)) + ".",
     ]
-    parts.append(EXPLAINED)
+    parts += [EXPLAINED, *cut_short(rows)]
     groups = summarise(rows, task)
     for title, lines in summaries(groups, task):
         parts += [f"## {title}", lines_of(lines)]
@@ -360,6 +365,15 @@ EXPLAINED = (
     "sampling. Differences are paired by seed. Seconds, memory and shares are medians over seeds. Memory is what training and mapping add to the program. The "
     "last column is the share of the matrix-product rate of the number type that was used, measured just after; convolutions can do better than the product."
 )
+
+
+def cut_short(rows: Sequence[Row]) -> list[str]:
+    """That networks were not trained as they should be, if so."""
+    steps = sorted({int(row["steps_given"]) for row in rows if row.get("steps_given") is not None})
+    if not steps:
+        return []
+    text = " or ".join(map(str, steps))
+    return [f"**Networks were cut to {text} steps, to try things out: their figures are no results.**"]
 
 
 def failures(group: Group) -> list[str]:

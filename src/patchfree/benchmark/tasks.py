@@ -27,6 +27,7 @@ class Measure:
         title: for people.
         factor: what to multiply by for people: 100 for percent.
         digits: decimals for people.
+        least: the lowest that it can be; the highest is 1.
         compared: whether tables give the paired difference to ours.
     """
 
@@ -34,6 +35,7 @@ class Measure:
     title: str
     factor: float = 100.0
     digits: int = 1
+    least: float = 0.0
     compared: bool = False
 
 
@@ -80,7 +82,7 @@ TASKS: dict[str, Task] = {
         measures=(
             Measure("overall_accuracy", "OA %", compared=True),
             Measure("average_accuracy", "AA %"),
-            Measure("kappa", "kappa", 1.0, 3),
+            Measure("kappa", "kappa", 1.0, 3, least=-1.0),
             Measure("mean_iou", "mean IoU %", compared=True),
         ),
         run=classify,
@@ -101,7 +103,7 @@ TASKS: dict[str, Task] = {
         measures=(
             Measure("auc", "AUC", 1.0, 4, compared=True),
             Measure("average_precision", "average precision", 1.0, 3),
-            Measure("auc_bs", "AUC − AUC(F, τ)", 1.0, 3),
+            Measure("auc_bs", "AUC − AUC(F, τ)", 1.0, 3, least=-1.0),
             Measure("detection_at_0.001", "found at 0.1 % false alarms, %"),
             Measure("detection_at_0.01", "at 1 %, %"),
         ),

@@ -58,7 +58,9 @@ def control_method(name: str, *, cost: int, blur_px: float = 0.0, walks: bool = 
         title, cite = f"{title}, smoothed components", f"{cite} {REFERENCES['noise-adjusted']}"
     if walks:
         title, cite = f"{title}, random walks", f"{cite} {REFERENCES['random-walks']}"
-    return Method(title, fit, identity, cite, cost, on_cpu=True, modules=("benchmark.methods.spectral",))
+    return Method(
+        title, fit, identity, cite, cost, on_cpu=True, takes_steps=False, modules=("benchmark.methods.spectral",)
+    )
 
 
 def _smoothed(training: Training, blur_px: float) -> Float32[np.ndarray, "k h w"]:
