@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from patchfree.benchmark.loading import load
 from patchfree.benchmark.protocols import split
-from patchfree.benchmark.scenes import described_scenes, load
+from patchfree.benchmark.scenes import described_scenes
 from patchfree.blocks import block_split
 from patchfree.confusion import accuracies, confusion_counts
 from patchfree.device import choose_device

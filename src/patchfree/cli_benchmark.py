@@ -58,7 +58,8 @@ def benchmark(
     names: Annotated[bool, typer.Option("--list", help="List scenes, protocols and methods, and stop.")] = False,
 ) -> None:
     """Compare methods on scenes with repeated seeds: accuracies with intervals, times, memory; a CSV, a table, a page."""
-    from patchfree.benchmark.runner import Plan, names_known, run_benchmark
+    from patchfree.benchmark.plan import Plan, names_known
+    from patchfree.benchmark.runner import run_benchmark
 
     if names:
         show.line(names_known(task, data, scenes_file))

@@ -12,7 +12,8 @@ from sklearn.metrics import roc_auc_score
 from conftest import SHARED
 from patchfree.anomalies.scoring import find_anomalies
 from patchfree.benchmark.detect import DETECTION, find_detection
-from patchfree.benchmark.runner import Plan, names_known, run_benchmark
+from patchfree.benchmark.plan import Plan, names_known
+from patchfree.benchmark.runner import run_benchmark
 from patchfree.errors import ConfigError
 from patchfree.io import open_scene
 

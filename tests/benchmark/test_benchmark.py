@@ -14,7 +14,9 @@ from spectral.io import envi
 from benchmark_files import write_tif
 from conftest import synthetic
 from patchfree.benchmark.cell import run_cell
-from patchfree.benchmark.runner import Plan, _cells, read_rows, run_benchmark
+from patchfree.benchmark.plan import Plan, cells_of
+from patchfree.benchmark.rows import read_rows
+from patchfree.benchmark.runner import run_benchmark
 from patchfree.errors import ConfigError
 
 OWN = '''"""Nearest class mean, a user's own."""
@@ -186,18 +188,20 @@ def test_an_official_split_that_is_not_there_is_refused_by_name_or_left_out(fold
         ConfigError, match=r"The official split of My field: nowhere.tif is not below .* \(test pixels\)"
     ):
         run_benchmark(plan(own, tmp_path / "out", protocols=("official",)))
+    with pytest.raises(ConfigError, match="None of these scenes has an official split"):
+        run_benchmark(plan(own, tmp_path / "out", scenes=("all",), protocols=("official",)))
     assert not (tmp_path / "out").exists()
-    cells = _cells(plan(own, tmp_path / "out", protocols=()))[1]
+    cells = cells_of(plan(own, tmp_path / "out", protocols=()))[1]
     assert [cell.protocol for cell in cells] == ["per-class:10", "fraction:0.1", "separate"]
     (own / "mine.toml").write_text(
         text.replace("labels", "official.test").replace("truth", "mine") + 'official.train = "truth.tif"\n'
     )
     write_tif(own / "mine.tif", np.zeros((24, 26), np.uint8))
-    assert [cell.protocol for cell in _cells(plan(own, tmp_path / "out", protocols=()))[1]] == ["official"]
+    assert [cell.protocol for cell in cells_of(plan(own, tmp_path / "out", protocols=()))[1]] == ["official"]
 
 
 def test_the_scenes_of_a_file_are_what_is_compared(folder, tmp_path):
-    assert {cell.scene.name for cell in _cells(plan(folder, tmp_path, scenes=()))[1]} == {"field"}
+    assert {cell.scene.name for cell in cells_of(plan(folder, tmp_path, scenes=()))[1]} == {"field"}
 
 
 def test_pictures_are_those_of_their_rows(folder, tmp_path):
@@ -283,7 +287,7 @@ def test_a_cells_memory_is_its_own(folder, tmp_path):
         OWN.replace("    classes =", "    ballast = np.ones(60_000_000)\n    ballast[:] = 2\n    classes =")
     )
     big, small = (
-        run_cell(_cells(plan(folder, tmp_path, methods=(str(path),)))[1][0], lambda _: None)["added_memory_bytes"]
+        run_cell(cells_of(plan(folder, tmp_path, methods=(str(path),)))[1][0], lambda _: None)["added_memory_bytes"]
         for path in (tmp_path / "large.py", folder / "mean.py")
     )
     assert 470e6 < big < 600e6

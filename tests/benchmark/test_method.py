@@ -11,9 +11,10 @@ import torch
 from conftest import synthetic
 from patchfree.benchmark.cell import Cell
 from patchfree.benchmark.classify import _training
+from patchfree.benchmark.loading import Loaded
 from patchfree.benchmark.method import Fitted, check_fitted, check_scores, own_method
 from patchfree.benchmark.protocols import split
-from patchfree.benchmark.scenes import Described, Loaded
+from patchfree.benchmark.scenes import Described
 from patchfree.errors import ConfigError
 
 VALID = np.ones((3, 4), bool)

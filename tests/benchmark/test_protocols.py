@@ -9,8 +9,8 @@ import pytest
 from scipy import ndimage
 
 from conftest import synthetic
+from patchfree.benchmark.loading import Loaded
 from patchfree.benchmark.protocols import PROTOCOLS, check_protocol, split, title
-from patchfree.benchmark.scenes import Loaded
 from patchfree.errors import ConfigError, SplitError
 from patchfree.labels import make_labels
 from patchfree.split import given_split

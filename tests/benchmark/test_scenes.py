@@ -7,8 +7,9 @@ import pytest
 import scipy.io
 
 import benchmark_files as published
+from patchfree.benchmark.loading import fingerprint, load
 from patchfree.benchmark.protocols import check_protocol
-from patchfree.benchmark.scenes import described_scenes, fingerprint, load, missing_files
+from patchfree.benchmark.scenes import described_scenes, missing_files
 from patchfree.errors import ConfigError, LabelError, PatchfreeError, SceneError
 
 SCENES = described_scenes()

@@ -23,6 +23,7 @@ PLAIN = "def f(x):\n    return x + 1\n"
         '"""A module."""\n' + PLAIN,
         "# why\n" + PLAIN.replace("    return", '    """What it does."""\n\n    return'),
         "def f(x):\n    return (\n        x\n        + 1\n    )\n",
+        "from somewhere import g\nimport h\n" + PLAIN,
     ],
 )
 def test_texts_comments_and_layout_do_not_count(text):

@@ -9,12 +9,12 @@ import numpy as np
 
 from patchfree import figures
 from patchfree.benchmark.cell import Cell, Tell
+from patchfree.benchmark.loading import Loaded, load
 from patchfree.benchmark.machine import product_rates
 from patchfree.benchmark.method import Fitted, Training, carry_out, check_scores
 from patchfree.benchmark.methods import find_method
 from patchfree.benchmark.pictures import write_scene
 from patchfree.benchmark.protocols import split
-from patchfree.benchmark.scenes import Loaded, load
 from patchfree.confusion import accuracies, confusion_counts
 from patchfree.device import choose_device
 from patchfree.files import write_bytes

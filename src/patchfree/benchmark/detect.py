@@ -21,9 +21,9 @@ from patchfree.anomalies.measures import measure
 from patchfree.anomalies.report import score_picture
 from patchfree.anomalies.scoring import detector_named, suppression_named
 from patchfree.benchmark.cell import Cell, Tell
+from patchfree.benchmark.loading import load_anomalies
 from patchfree.benchmark.method import Fitted, Method, Training, as_array, carry_out, check_finite, own_method
 from patchfree.benchmark.pictures import write_scene
-from patchfree.benchmark.scenes import load_anomalies
 from patchfree.device import choose_device
 from patchfree.errors import ConfigError
 from patchfree.files import write_bytes

@@ -29,7 +29,7 @@ from patchfree.files import write_bytes
 
 if TYPE_CHECKING:
     from patchfree.benchmark.cell import Cell
-    from patchfree.benchmark.runner import Row
+    from patchfree.benchmark.rows import Row
     from patchfree.benchmark.tasks import Task
 
 OURS, OTHERS = "#d55e00", "#0072b2"
@@ -39,7 +39,7 @@ TOUCHING = 1.5
 
 def write_page(path: Path, rows: Sequence[Row], task: Task, undone: Sequence[Cell], pictures: Path) -> Path:
     """Write the page; returns the path."""
-    from patchfree.benchmark.runner import cells_by_place
+    from patchfree.benchmark.plan import cells_by_place
 
     environment = Environment(
         loader=PackageLoader("patchfree"), autoescape=True, undefined=StrictUndefined, trim_blocks=True

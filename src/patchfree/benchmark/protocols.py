@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from patchfree.benchmark.scenes import Loaded
+from patchfree.benchmark.loading import Loaded
 from patchfree.blocks import block_split
 from patchfree.errors import ConfigError, SplitError
 from patchfree.labels import Labels

@@ -1,6 +1,7 @@
 """What the code of a method is, so that a benchmark does not take rows that other code made for its own.
 
-The digest covers the module that defines a method and what it is made of; docstrings, comments and layout do not count.
+The digest covers the module that defines a method and what it is made of; docstrings, comments, layout and where a
+name is imported from do not count.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ def digest(*modules: str) -> str:
         if path is None or name in found:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        found[name] = ast.dump(_bare(tree))
         waiting += [other for other in _imports(tree) if other.startswith(DECIDING)]
+        found[name] = ast.dump(_bare(tree))
     text = "\n".join(f"{name} {found[name]}" for name in sorted(found))
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -69,9 +70,10 @@ def _imports(tree: ast.Module) -> list[str]:
 
 
 def _bare(tree: ast.Module) -> ast.Module:
-    """The same without docstrings and other texts that do nothing."""
+    """The same without imports, and without docstrings and other texts that do nothing."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
+            body = [statement for statement in body if not isinstance(statement, ast.Import | ast.ImportFrom)]
             node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]  # type: ignore[attr-defined]
     return tree

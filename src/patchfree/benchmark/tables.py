@@ -13,7 +13,7 @@ from patchfree.files import write_bytes
 
 if TYPE_CHECKING:
     from patchfree.benchmark.cell import Cell
-    from patchfree.benchmark.runner import Row
+    from patchfree.benchmark.rows import Row
     from patchfree.benchmark.tasks import Measure, Task
 
 COSTS = (
@@ -331,7 +331,7 @@ def _median(rows: Sequence[Row], name: str) -> float | None:
 
 def markdown(rows: Sequence[Row], task: Task, undone: Sequence[Cell]) -> str:
     """All tables as Markdown."""
-    from patchfree.benchmark.runner import cells_by_place
+    from patchfree.benchmark.plan import cells_by_place
 
     dates = sorted({row["date"] for row in rows})
     parts = [

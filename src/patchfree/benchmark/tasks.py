@@ -10,11 +10,12 @@ from typing import Any
 from patchfree.benchmark import detect
 from patchfree.benchmark.cell import Cell, Tell
 from patchfree.benchmark.classify import classify
+from patchfree.benchmark.loading import anomalies_fingerprint, fingerprint
 from patchfree.benchmark.method import Method
 from patchfree.benchmark.methods import METHODS, PAPER, find_method
 from patchfree.benchmark.protocols import PROTOCOLS, check_protocol
 from patchfree.benchmark.protocols import title as protocol_title
-from patchfree.benchmark.scenes import Described, anomalies_fingerprint, fingerprint
+from patchfree.benchmark.scenes import Described
 from patchfree.errors import ConfigError
 
 

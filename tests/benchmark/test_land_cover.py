@@ -1,0 +1,85 @@
+"""The measured parts of README and docs say what the rows say, aims included, and are made from the committed rows."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from patchfree.benchmark.rows import write_rows
+from patchfree.benchmark.tasks import get_task
+
+DOCS = Path(__file__).parents[2] / "docs"
+sys.path.append(str(DOCS))
+import land_cover  # noqa: E402 - beside the pages
+
+
+def row(method, protocol, seed, oa, *, scene="indian-pines", seconds=1.0, steps=None):
+    return {
+        "task": "classification", "scene": scene, "scene_title": scene, "protocol": protocol, "seed": seed, "method": method,
+        "title": method, "overall_accuracy": oa, "average_accuracy": oa, "kappa": oa, "mean_iou": oa - 0.1, "train_seconds": seconds,
+        "predict_seconds": 0.0, "error": None, "request": f"{method}{protocol}{seed}{steps}", "processor": "p", "torch": "t",
+        "version": "1", "commit": "c", "date": "2026-01-01", "steps_given": steps, "device": "cpu",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def results(tmp_path):
+    def make(rows):
+        write_rows(tmp_path / "rows.csv", rows, get_task("classification"))
+        return land_cover.Results(tmp_path / "rows.csv")
+
+    return make
+
+
+def rows_of(protocol, accuracies, **facts):
+    return [row(m, protocol, seed, oa + seed / 100, **facts) for m, oa in accuracies.items() for seed in (0, 1)]
+
+
+@pytest.mark.parametrize(("ours", "said"), [(0.91, "reached"), (0.87, "**not reached**")])
+def test_the_aim_apart_is_against_the_best_of_all_rivals(ours, said, results):
+    rivals = dict.fromkeys(land_cover.RIVALS, 0.7) | {"ssrn": 0.8}
+    (aim,) = land_cover.aims(results(rows_of("separate", rivals | {"default": ours})))
+    assert aim[1].startswith(f"{(ours - 0.8) * 100:+.1f} [")
+    assert aim[1].index("`ssrn`") < aim[1].index("`svm`")
+    assert aim[2] == said
+
+
+def test_an_aim_is_open_while_a_rival_was_not_run(results):
+    (aim,) = land_cover.aims(results(rows_of("separate", {"svm": 0.5, "default": 0.9})))
+    assert aim[2] == "open: without rf, cnn1d, cnn2d, ssrn, freenet-paper"
+
+
+@pytest.mark.parametrize(
+    ("ours", "seconds", "said"),
+    [(0.99, 2.0, "reached"), (0.9, 2.0, "**not reached**"), (0.99, 20.0, "**not reached**")],
+)
+def test_the_aim_of_time_asks_for_accuracy_and_time(ours, seconds, said, results):
+    paper = rows_of("fraction:0.1", {"freenet-paper": 0.95}, seconds=100.0)
+    (aim,) = land_cover.aims(results(paper + rows_of("fraction:0.1", {"default": ours}, seconds=seconds)))
+    assert f"in 1/{100 / seconds:.0f} of its time" in aim[1]
+    assert aim[2] == said
+
+
+def test_rows_of_networks_cut_short_do_not_count(results):
+    found = results([*rows_of("separate", {"svm": 0.5, "default": 0.9}), row("default", "separate", 0, 0.1, steps=5)])
+    assert found.line("indian-pines", "separate", "default").measures["overall_accuracy"].mean == pytest.approx(0.905)
+
+
+def test_a_block_is_put_between_its_marks_and_nothing_else_changes():
+    page = "above\n<!-- a: made by `make docs` -->\nold\n<!-- a: end -->\nbelow\n"
+    new = land_cover.with_block(page, "a", "| new |")
+    assert new == "above\n<!-- a: made by `make docs` -->\n\n| new |\n\n<!-- a: end -->\nbelow\n"
+    assert land_cover.with_block(new, "a", "| new |") == new
+    with pytest.raises(ValueError, match="The page needs one"):
+        land_cover.with_block("no marks", "a", "")
+
+
+def test_the_committed_rows_are_whole():
+    found = land_cover.Results()
+    assert found.rows
+    assert not [row for row in found.rows if row.get("error")]
+    assert all(row["commit"] and "+" not in row["commit"] for row in found.rows)
+    places = [tuple(row[key] for key in ("scene", "protocol", "seed", "method")) for row in found.rows]
+    assert len(places) == len(set(places))
