@@ -1,9 +1,10 @@
-"""Write docs/cli.md and docs/api.md from the code; a test fails when they are stale."""
+"""Write docs/cli.md and docs/api.md from the code, and measured tables from their rows; a test fails when they are stale."""
 
 from __future__ import annotations
 
 import inspect
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,6 +14,8 @@ import patchfree
 from patchfree.cli import app
 
 DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))
+import land_cover  # noqa: E402 - beside this file
 
 
 def cli_page() -> str:
@@ -68,7 +71,17 @@ def _signature(function: object) -> str:
     return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 
 
+def page_with_blocks(page: str) -> str:
+    """A page whose text is written and whose measured parts are made from rows."""
+    text, results = (DOCS / page).read_text(encoding="utf-8"), land_cover.Results()
+    for name, (where, make) in land_cover.BLOCKS.items():
+        if where == page:
+            text = land_cover.with_block(text, name, make(results))
+    return text
+
+
 PAGES = {"cli.md": cli_page, "api.md": api_page}
+PAGES |= {page: partial(page_with_blocks, page) for page, _ in land_cover.BLOCKS.values()}
 
 if __name__ == "__main__":
     for name, make in PAGES.items():

@@ -131,7 +131,7 @@ RECIPES: dict[str, Recipe] = {
         shuffle="auto",
         apart_model="freenet-ensemble",
         apart_steps=250,
-        prior=0.5,
+        prior=1.0,
     ),
     # Zheng et al. 2020, with the clip of the authors' code; fp32 as there.
     "paper": Recipe(

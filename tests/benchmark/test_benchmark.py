@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -261,6 +264,60 @@ def test_steps_count_only_where_there_are_any(folder, tmp_path):
     run_benchmark(plan(folder, tmp_path, methods=("cnn1d",), steps=2))
     assert "Networks were cut to 2 steps, to try things out" in (tmp_path / "classification.md").read_text()
     assert "Networks were cut to 2 steps, to try things out" in (tmp_path / "classification.html").read_text()
+
+
+def test_an_interruption_leaves_the_tables_of_what_is_done(folder, tmp_path, monkeypatch):
+    def stops(cell, tell, *, deadline=None):
+        if cell.method == "rf":
+            raise KeyboardInterrupt
+        return run_cell(cell, tell, deadline=deadline)
+
+    monkeypatch.setattr("patchfree.benchmark.runner.run_cell", stops)
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark(plan(folder, tmp_path, methods=("svm", "rf")))
+    text = (tmp_path / "classification.md").read_text()
+    assert "| SVM (Gaussian kernel) | 1 |" in text
+    assert "- My field, per-class:8, rf: seed 0" in text
+    assert (tmp_path / "classification.html").is_file()
+
+
+def test_a_cell_ends_with_the_program_that_started_it(folder, tmp_path):
+    (tmp_path / "slow.py").write_text(
+        f"import os, pathlib, time\ndef fit(t):\n    pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n    time.sleep(600)\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "patchfree",
+        "benchmark",
+        "--out",
+        tmp_path / "out",
+        "--scenes-file",
+        folder / "mine.toml",
+    ]
+    program = subprocess.Popen(
+        [*command, "--protocol", "per-class:8", "--method", tmp_path / "slow.py"], stderr=subprocess.DEVNULL
+    )
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    program.kill()
+    program.wait()
+    cell = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not running(cell))
+
+
+def wait_for(happened, seconds=90):
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def running(process):
+    """Whether there is such a process, and it is not one that ended and was not asked after."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_cells_that_there_is_no_time_for_are_left_for_the_next_call(folder, tmp_path):

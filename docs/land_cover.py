@@ -1,0 +1,180 @@
+"""The measured parts of README.md and docs/benchmarks.md, made from the rows in docs/results/classification.csv.
+
+So no figure of a table is typed in, and each can be traced to the rows that `patchfree benchmark` wrote.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from patchfree.benchmark.rows import read_rows
+from patchfree.benchmark.statistics import Estimate
+from patchfree.benchmark.tables import (
+    EXPLAINED,
+    Line,
+    facts,
+    failures,
+    lines_of,
+    machine,
+    overview,
+    summarise,
+    table,
+)
+from patchfree.benchmark.tasks import Measure, get_task
+
+ROWS = Path(__file__).parent / "results" / "classification.csv"
+TASK = get_task("classification")
+OA, AA, _, IOU = TASK.measures
+PAPER, SSRN, OURS = "freenet-paper", "ssrn", "default"
+RIVALS = ("svm", "rf", "cnn1d", "cnn2d", SSRN, PAPER)  # whose best the aims name
+SCENE, TEN, TENTH, APART = "indian-pines", "per-class:10", "fraction:0.1", "separate"
+
+
+class Results:
+    """The rows, summed up by scene and protocol."""
+
+    def __init__(self, path: Path = ROWS) -> None:
+        self.rows = [row for row in read_rows(path) if row.get("steps_given") is None]
+        self.groups = {(group.scene, group.protocol): group for group in summarise(self.rows, TASK)}
+
+    def line(self, scene: str, protocol: str, method: str) -> Line | None:
+        """What the seeds of a method came to; None if it has no result there."""
+        group = self.groups.get((scene, protocol))
+        lines = group.lines if group else []
+        return next((line for line in lines if line.method == method and line.seeds), None)
+
+    def ahead(self, scene: str, protocol: str, measure: Measure) -> dict[str, Estimate]:
+        """By how much ours is ahead of each rival that has results, the nearest first; on the seeds that both have."""
+        found = [line for name in RIVALS if (line := self.line(scene, protocol, name))]
+        leads = {line.method: line.behind[measure.name] for line in found if line.behind}
+        return dict(sorted(leads.items(), key=lambda lead: lead[1].mean))
+
+
+def land_cover(results: Results) -> str:
+    """The section of docs/benchmarks.md: machine, aims, overview, and a table for each scene and protocol."""
+    dates = sorted({row["date"] for row in results.rows})
+    groups = list(results.groups.values())
+    parts = [
+        f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}. {'. '.join(machine(results.rows))}. Every row: [classification.csv](results/classification.csv).",
+        EXPLAINED,
+        lines_of([["aim", "measured", ""], *aims(results)]),
+        *(lines_of(lines) for lines in [overview(groups, TASK)] if lines),
+    ]
+    for group in groups:
+        parts += [
+            f"### {group.title}: {TASK.protocol_title(group.protocol)}",
+            " ".join(facts(group)),
+            lines_of(table(group, TASK)),
+        ]
+        parts += [f"- {text}" for text in failures(group)]
+    return "\n\n".join(parts)
+
+
+def aims(results: Results) -> Iterable[list[str]]:
+    """What was aimed at, what was measured, and whether that is reached: a line an aim."""
+    ours, paper = (results.line(SCENE, TENTH, name) for name in (OURS, PAPER))
+    if ours and paper and paper.time_ratio:
+        behind = paper.behind[OA.name]
+        yield [
+            "Indian Pines, 10 % of each class: at least the OA of `freenet-paper` in a twentieth of its time",
+            f"{points(behind, OA)} points ahead, in 1/{paper.time_ratio:.0f} of its time ({seconds(ours)} against {seconds(paper)})",
+            verdict(behind.mean >= 0 and paper.time_ratio >= 20),
+        ]
+    svm, paper = (results.line(SCENE, TEN, name) for name in ("svm", PAPER))
+    if svm and paper:
+        leads = [line.behind[OA.name] for line in (svm, paper)]
+        yield [
+            "Indian Pines, 10 labels a class: OA 25 points above the SVM, 2 above `freenet-paper`",
+            f"{points(leads[0], OA)} and {points(leads[1], OA)}",
+            verdict(leads[0].mean >= 0.25 and leads[1].mean >= 0.02),
+        ]
+    for scene, protocol, measure, wanted, text in (
+        (SCENE, APART, OA, 8, "Indian Pines, separate blocks: OA 8 points above the best of SVM, random forest, patch networks and `freenet-paper`"),
+        ("enmap-potsdam", "official", IOU, 3, "EnMAP Potsdam, its own split: mean IoU 3 points above the best of them"),
+    ):  # fmt: skip
+        ahead = results.ahead(scene, protocol, measure)
+        if ahead:
+            nearest, absent = next(iter(ahead.values())), [name for name in RIVALS if name not in ahead]
+            reached = verdict(nearest.mean * 100 >= wanted)
+            yield [
+                text,
+                ", ".join(f"{points(found, measure)} (`{name}`)" for name, found in ahead.items()),
+                f"open: without {', '.join(absent)}" if absent else reached,
+            ]
+    patches, ours = (results.line(SCENE, TENTH, name) for name in (SSRN, OURS))
+    if patches and ours and patches.time_ratio:
+        yield [
+            "The patch 3-D network's time, at equal accuracy (Indian Pines, 10 % of each class)",
+            f"1/{patches.time_ratio:.0f} of its time ({seconds(ours)} against {seconds(patches)}), {points(patches.behind[OA.name], OA)} points of OA ahead",
+            "",
+        ]
+
+
+def measured(results: Results) -> str:
+    """The table of README.md: overall and average accuracy of some methods under three protocols."""
+    names = {
+        OURS: "patchfree",
+        "svm": "SVM",
+        "svm-smooth": "SVM, smoothed components",
+        "svm-walks": "SVM, random walks",
+    }
+    names |= {"cnn2d": "patch 2-D CNN", SSRN: "patch 3-D network", PAPER: "FreeNet as published"}
+    protocols = {
+        APART: "separate blocks of 18 px, buffer 3 px",
+        TEN: "random, 10 labels a class (optimistic)",
+        TENTH: "random, 10 % of each class (optimistic)",
+    }
+    lines = [["test pixels", *names.values()]]
+    for protocol, title in protocols.items():
+        found = {name: results.line(SCENE, protocol, name) for name in names}
+        best = max((line.measures[OA.name].mean for line in found.values() if line), default=None)
+        if best is None:
+            continue
+        lines.append([title, *(_accuracies(line, best) for line in found.values())])
+    return lines_of(lines)
+
+
+def _accuracies(line: Line | None, best: float) -> str:
+    if line is None:
+        return "–"
+    oa, aa = line.measures[OA.name], line.measures[AA.name]
+    text = f"{oa.mean:.1%}".rstrip("%") + (f" ± {oa.std * 100:.1f}" if oa.std is not None else "")
+    text = f"{text} / {aa.mean * 100:.1f} %"
+    return f"**{text}**" if oa.mean == best else text
+
+
+def points(found: Estimate, measure: Measure) -> str:
+    """A difference with its interval."""
+    text = f"{found.mean * measure.factor:+.1f}"
+    return (
+        text if found.low is None or found.high is None else f"{text} [{found.low * 100:+.1f}, {found.high * 100:+.1f}]"
+    )
+
+
+def seconds(line: Line) -> str:
+    """Training and map together."""
+    return f"{(line.costs['train_seconds'] or 0) + (line.costs['predict_seconds'] or 0):.3g} s"
+
+
+def verdict(reached: bool) -> str:
+    """For the last column."""
+    return "reached" if reached else "**not reached**"
+
+
+BLOCKS: dict[str, tuple[str, Callable[[Results], str]]] = {
+    "measured": ("../README.md", measured),
+    "land-cover": ("benchmarks.md", land_cover),
+}
+"""Name of the block, the page that holds it, and what makes it."""
+
+
+def with_block(page: str, name: str, text: str) -> str:
+    """The page with this text between the marks of the block."""
+    begin, end = f"<!-- {name}: made by `make docs` -->", f"<!-- {name}: end -->"
+    if page.count(begin) != 1 or page.count(end) != 1:
+        raise ValueError(f"The page needs one {begin} and one {end}.")
+    return re.sub(
+        f"{re.escape(begin)}.*{re.escape(end)}", lambda _: f"{begin}\n\n{text}\n\n{end}", page, flags=re.DOTALL
+    )
