@@ -210,14 +210,14 @@ def test_the_scenes_of_a_file_are_what_is_compared(folder, tmp_path):
 def test_pictures_are_those_of_their_rows(folder, tmp_path):
     own = tmp_path / "scene"
     shutil.copytree(folder, own)
-    for steps in (2, 30):
+    for steps in (2, 3):
         (row,) = run_benchmark(plan(own, tmp_path / "out", methods=("default",), steps=steps)).rows
     names = {r["picture"] for r in read_rows(tmp_path / "out" / "classification.csv")}
     assert len(names) == 2
     assert {path.stem for path in (tmp_path / "out" / "pictures").glob("field_*.png")} == names
     _, labels = synthetic(rows=24, cols=26, bands=10)
     write_tif(own / "truth.tif", np.where(labels.index == 1, 0, labels.index).astype(np.uint8))
-    (new,) = run_benchmark(plan(own, tmp_path / "out", methods=("default",), steps=30)).rows
+    (new,) = run_benchmark(plan(own, tmp_path / "out", methods=("default",), steps=3)).rows
     assert new["scene_pictures"] != row["scene_pictures"]
     assert (tmp_path / "out" / "pictures" / f"{new['scene_pictures']}-labels.png").is_file()
 

@@ -312,8 +312,9 @@ def machine(rows: Sequence[Row]) -> list[str]:
     said = []
     for place in dict.fromkeys((row["processor"], row["torch"]) for row in rows):
         mine = [row for row in rows if (row["processor"], row["torch"]) == place]
-        commits = dict.fromkeys(f" ({row['commit']})" if row.get("commit") else "" for row in mine)
-        codes = ", ".join(dict.fromkeys(f"patchfree {row['version']}" for row in mine)) + ",".join(commits)
+        versions = ", ".join(dict.fromkeys(f"patchfree {row['version']}" for row in mine))
+        commits = ", ".join(dict.fromkeys(row["commit"] for row in mine if row.get("commit")))
+        codes = f"{versions} ({'commits' if ',' in commits else 'commit'} {commits})" if commits else versions
         rates = [
             f"{name.removeprefix('rate_')} {rate / 1e9:,.0f} GFLOP/s"
             for name in ("rate_float32", "rate_bfloat16")
