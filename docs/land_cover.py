@@ -6,7 +6,7 @@ So no figure of a table is typed in, and each can be traced to the rows that `pa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from patchfree.benchmark.methods import METHODS
@@ -93,13 +93,14 @@ def aims(results: Results) -> Iterable[list[str]]:
             f"{points(behind, OA)} points ahead, in 1/{paper.time_ratio:.0f} of its time ({seconds(ours)} against {seconds(paper)})",
             verdict(behind.mean >= 0 and paper.time_ratio >= 20),
         ]
-    svm, paper = (results.line(SCENE, TEN, name) for name in ("svm", PAPER))
-    if svm and paper:
-        leads = [line.behind[OA.name] for line in (svm, paper)]
+    wanted_ten = {"svm": 25, PAPER: 2}
+    leads = {name: found for name, found in results.ahead(SCENE, TEN, OA).items() if name in wanted_ten}
+    if leads:
+        absent = [name for name in wanted_ten if name not in leads]
         yield [
             "Indian Pines, 10 labels a class: OA 25 points above the SVM, 2 above `freenet-paper`",
-            f"{points(leads[0], OA)} and {points(leads[1], OA)}",
-            verdict(leads[0].mean >= 0.25 and leads[1].mean >= 0.02),
+            ", ".join(f"{points(found, OA)} (`{name}`)" for name, found in leads.items()),
+            verdict(all(found.mean * 100 >= wanted_ten[name] for name, found in leads.items()), absent),
         ]
     for scene, protocol, measure, wanted, text in (
         (SCENE, APART, OA, 8, "Indian Pines, separate blocks: OA 8 points above the best of SVM, random forest, patch networks and `freenet-paper`"),
@@ -109,7 +110,6 @@ def aims(results: Results) -> Iterable[list[str]]:
         named = {name: found for name, found in ahead.items() if name in RIVALS}
         if named:
             absent = [name for name in RIVALS if name not in named]
-            reached = verdict(next(iter(named.values())).mean * 100 >= wanted)
             others = {name: found for name, found in ahead.items() if name not in RIVALS}
             said = [
                 ", ".join(f"{points(found, measure)} (`{name}`)" for name, found in leads.items())
@@ -118,7 +118,7 @@ def aims(results: Results) -> Iterable[list[str]]:
             yield [
                 text,
                 "; not named by the aim: ".join(filter(None, said)),
-                f"open: without {', '.join(absent)}" if absent else reached,
+                verdict(next(iter(named.values())).mean * 100 >= wanted, absent),
             ]
     patches, ours = (results.line(SCENE, TENTH, name) for name in (SSRN, OURS))
     if patches and ours and patches.time_ratio:
@@ -177,8 +177,10 @@ def seconds(line: Line) -> str:
     return f"{(line.costs['train_seconds'] or 0) + (line.costs['predict_seconds'] or 0):.3g} s"
 
 
-def verdict(reached: bool) -> str:
-    """For the last column."""
+def verdict(reached: bool, absent: Sequence[str] = ()) -> str:
+    """For the last column; what would be reached is open while a method that the aim names was not run."""
+    if reached and absent:
+        return f"open: without {', '.join(absent)}"
     return "reached" if reached else "**not reached**"
 
 

@@ -50,6 +50,16 @@ def test_the_aim_apart_is_against_the_best_of_all_rivals(ours, said, results):
 def test_an_aim_is_open_while_a_rival_was_not_run(results):
     (aim,) = land_cover.aims(results(rows_of("separate", {"svm": 0.5, "default": 0.9})))
     assert aim[2] == "open: without rf, cnn2d, ssrn, freenet-paper"
+    (aim,) = land_cover.aims(results(rows_of("separate", {"svm": 0.85, "default": 0.9})))
+    assert aim[2] == "**not reached**"
+
+
+def test_the_aim_of_few_labels_is_against_both_that_it_names(results):
+    (aim,) = land_cover.aims(results(rows_of("per-class:10", {"svm": 0.5, "default": 0.9, "rf": 0.1})))
+    assert (aim[1], aim[2]) == ("+40.0 (2 seeds) (`svm`)", "open: without freenet-paper")
+    both = {"svm": 0.5, "default": 0.9, "freenet-paper": 0.89}
+    (aim,) = land_cover.aims(results(rows_of("per-class:10", both)))
+    assert (aim[1], aim[2]) == ("+1.0 (2 seeds) (`freenet-paper`), +40.0 (2 seeds) (`svm`)", "**not reached**")
 
 
 @pytest.mark.parametrize(
