@@ -217,6 +217,12 @@ def test_labels_near_the_scene_come_before_others_of_the_same_name(field):
     assert (loaded.scene.values == published.cube(4)[..., :3].transpose(2, 0, 1)).all()
 
 
+def test_labels_that_do_not_fit_do_not_change_where_the_next_are_looked_for(field):
+    published.write_tif(field.parent / "a" / "colours.tif", published.cube(2))
+    field.write_text('[field]\nscene = "scene-b.tif"\nlabels = ["colours.tif", "truth.tif"]\n')
+    assert load(described_scenes(field)["field"], None).labels.values == (1, 2, 3)
+
+
 def test_a_scene_beside_its_description_is_found_whatever_the_data_folder(field, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     described = described_scenes(field)["field"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import numbers
 from typing import Any
 
 import numpy as np
@@ -88,8 +89,13 @@ def _work_done(fitted: Fitted, rates: dict[str, float], times: dict[str, float])
         "train_precision": fitted.precision if fitted.train_flop is not None else None,
         "predict_precision": fitted.predict_precision if fitted.predict_flop is not None else None,
         **{f"rate_{name}": rate for name, rate in rates.items()},
-        "settings": json.dumps(fitted.settings, sort_keys=True, default=str),
+        "settings": json.dumps(fitted.settings, sort_keys=True, default=_plain),
     }
+
+
+def _plain(value: object) -> float | str:
+    """A setting that JSON has no form for: numbers of numpy as numbers, anything else in words."""
+    return float(value) if isinstance(value, numbers.Real) else str(value)
 
 
 def _facts(loaded: Loaded, chosen: Split) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import scipy.io
 from jaxtyping import Bool, Float, Num
 from scipy.spatial import cKDTree
 
-from patchfree.benchmark.scenes import Described, absent, find, has_official, missing_files, roots_of, where_is
+from patchfree.benchmark.scenes import Described, absent, find, missing_files, missing_official, roots_of, where_is
 from patchfree.demo import indian_pines
 from patchfree.errors import LabelError, PatchfreeError, SceneError
 from patchfree.io import open_scene
@@ -51,10 +51,10 @@ def load(described: Described, data: Path | None) -> Loaded:
     if described.built_in or described.synthetic:
         scene, labels = BUILT_IN[described.built_in]() if described.built_in else _synthetic(described)
         return Loaded(scene, labels, None)
-    path, _ = find(described.scene, data, described)
-    scene = _open(described.scene, data, described)
+    path, variable = find(described.scene, data, described)
+    scene = _open(path, variable, described)
     official: tuple[Labels, Split] | None = None
-    if described.official and has_official(described, data, path):
+    if not missing_official(described, data):
         # Several scenes have files of the same name: only those beside the scene are meant.
         parts = {
             part: _labels(files, data, described, scene, path, only_beside=True)
@@ -137,13 +137,12 @@ def load_anomalies(described: Described, data: Path | None) -> tuple[Scene, Bool
         SceneError: a file is not there.
         LabelError: the mask does not fit.
     """
-    path, _ = find(described.scene, data, described)
-    scene = _open(described.scene, data, described)
+    path, variable = find(described.scene, data, described)
+    scene = _open(path, variable, described)
     return scene, _labels(described.anomalies, data, described, scene, path).index > 0
 
 
-def _open(names: Sequence[str], data: Path | None, described: Described) -> Scene:
-    path, variable = find(names, data, described)
+def _open(path: Path, variable: str | None, described: Described) -> Scene:
     listed = _listed_pixels(path) if described.abundances and path.suffix.casefold() == ".mat" else None
     try:
         scene = listed or open_scene(f"{path}:{variable}" if variable else path)
@@ -192,8 +191,8 @@ def _labels(
         found = where_is(name, roots, path) if only_beside else where_is(name, (path.parent, *roots))
         if found is None:
             continue
-        path, variable = found
-        for asked in dict.fromkeys((f"{path}:{variable}" if variable else str(path), str(path))):
+        file, variable = found
+        for asked in dict.fromkeys((f"{file}:{variable}" if variable else str(file), str(file))):
             try:
                 return read_labels(asked, scene, label_scale=described.label_scale)
             except LabelError as error:

@@ -165,12 +165,6 @@ def absent(names: Sequence[str], data: Path | None, described: Described) -> str
     )
 
 
-def has_official(described: Described, data: Path | None, path: Path) -> bool:
-    """An official split that is not there is no reason to refuse a scene that has other labels."""
-    roots = roots_of(described, data)
-    return all(any(where_is(name, roots, path) for name in files) for files in described.official.values())
-
-
 def roots_of(described: Described, data: Path | None) -> tuple[Path, ...]:
     """Where files are looked for: below the data folder, and below that of the file that describes the scene."""
     return tuple(root for root in (data, described.home) if root is not None)
