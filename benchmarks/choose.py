@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,39 +29,51 @@ from patchfree.device import choose_device
 from patchfree.fit import Trainer, class_offsets
 from patchfree.models import _walks
 from patchfree.models._walks import SHARPNESS, STOP, SURE, links, walk
-from patchfree.models.freenet_ensemble import MEMBERS
+from patchfree.models.freenet_ensemble import weights_of
 from patchfree.predict import predict_scores
 from patchfree.recipes import get_recipe
 from patchfree.standardise import CLOSE, Standardisation, mixed_neighbours
 
 SEEDS = {"indian-pines": range(10, 15), "enmap-potsdam": range(10, 14), "houston-crop": range(10, 13)}
 TILE, FOLDS = 32, len(SEEDS["enmap-potsdam"])
-NOW = tuple(weight for _, weight in MEMBERS)
-WEIGHTS = {
-    "one network": (1, 0, 0, 0),
-    "the other network": (0, 1, 0, 0),
-    "two networks": (0.5, 0.5, 0, 0),
-    "single spectra": (0, 0, 1, 0),
-    "mean spectra": (0, 0, 0, 1),
-    "one, 0.2 single and 0.1 mean spectra": (0.7, 0, 0.2, 0.1),
-    "the other, 0.2 single and 0.1 mean spectra": (0, 0.7, 0.2, 0.1),
-    "two, 0.2 single spectra": (0.4, 0.4, 0.2, 0),
-    "two, 0.1 single and 0.1 mean spectra": (0.4, 0.4, 0.1, 0.1),
-    "two, 0.2 and 0.2": (0.3, 0.3, 0.2, 0.2),
-    "two, 0.2 mean spectra": (0.4, 0.4, 0, 0.2),
-    "two, 0.2 and 0.1 (the recipe)": NOW,
+
+
+def spectra_count(least: float, more: float = 0.0) -> Callable[[float], tuple[float, ...]]:
+    """Weights of two networks of scenes, which count alike, and one of spectra: `least`, and `more` for each share of mixed neighbours."""
+    return lambda mixed: (*2 * ((1 - least - more * mixed) / 2,), least + more * mixed)
+
+
+WEIGHTS: dict[str, Callable[[float], tuple[float, ...]]] = {
+    "one network": lambda _: (1, 0, 0),
+    "the other network": lambda _: (0, 1, 0),
+    "two networks": spectra_count(0.0),
+    "spectra": spectra_count(1.0),
+    "two, 0.1 of spectra": spectra_count(0.1),
+    "two, 0.2 of spectra": spectra_count(0.2),
+    "two, 0.4 of spectra": spectra_count(0.4),
+    "two, spectra as neighbours are mixed": spectra_count(0.0, 1.0),
+    "two, 0.2 and as neighbours are mixed": spectra_count(0.2, 1.0),
+    "one, 0.1 and as neighbours are mixed": lambda mixed: (0.9 - mixed, 0, 0.1 + mixed),
+    "two, 0.1 and as neighbours are mixed (the recipe)": weights_of,
 }
-WALKS = {
+WALKS = {  # how much mixed neighbours sharpen them, how sharp they are without, and the weights of their ends
     "no walks": None,
-    "sharpness 2.5 everywhere": (2.5, STOP, SURE),
-    "sharpness 3.5 everywhere": (3.5, STOP, SURE),
-    "sharpness 6 everywhere": (6.0, STOP, SURE),
-    "sharpness by mixed neighbours (the recipe)": ("mixed", STOP, SURE),
-    "one stop of 0.01": ("mixed", 0.01, 0.0),
-    "one stop of 0.03": ("mixed", 0.03, 0.0),
-    "stop 0.01, 0.1 where sure": ("mixed", 0.01, 0.1),
+    "sharpness 2.5 everywhere": (0.0, 2.5, STOP, SURE),
+    "sharpness 6 everywhere": (0.0, 6.0, STOP, SURE),
+    "a quarter as much by mixed neighbours": (CLOSE / 4, SHARPNESS, STOP, SURE),
+    "twice as much by mixed neighbours": (CLOSE * 2, SHARPNESS, STOP, SURE),
+    "by mixed neighbours (the recipe)": (CLOSE, SHARPNESS, STOP, SURE),
+    "one stop of 0.01": (CLOSE, SHARPNESS, 0.01, 0.0),
+    "one stop of 0.03": (CLOSE, SHARPNESS, 0.03, 0.0),
+    "stop 0.01, 0.1 where sure": (CLOSE, SHARPNESS, 0.01, 0.1),
 }
-PRIORS = {"no prior": 0.0, "half of the prior": 0.5, "three quarters": 0.75, "the whole prior (the recipe)": 1.0}
+PRIORS = {
+    "no prior": 0.0,
+    "a quarter of it": 0.25,
+    "half of it (the recipe)": 0.5,
+    "three quarters": 0.75,
+    "the whole prior": 1.0,
+}
 PRIOR_NOW = get_recipe("default").prior
 
 
@@ -87,11 +100,13 @@ def main() -> None:
     }
     for title, choices in (
         ("members, walks as in the recipe", {k: (w, WALKS_NOW, PRIOR_NOW) for k, w in WEIGHTS.items()}),
-        ("walks, members as in the recipe", {k: (NOW, w, PRIOR_NOW) for k, w in WALKS.items()}),
-        ("prior, members and walks as in the recipe", {k: (NOW, WALKS_NOW, p) for k, p in PRIORS.items()}),
+        ("walks, members as in the recipe", {k: (weights_of, w, PRIOR_NOW) for k, w in WALKS.items()}),
+        ("prior, members and walks as in the recipe", {k: (weights_of, WALKS_NOW, p) for k, p in PRIORS.items()}),
     ):
         print(f"\n| {title} | {' | '.join(names)} | mean | less the recipe |\n|---|{'---|' * (len(names) + 2)}")
-        recipe = [np.array([measured(kept, NOW, WALKS_NOW, PRIOR_NOW) for kept in trained[name]]) for name in names]
+        recipe = [
+            np.array([measured(kept, weights_of, WALKS_NOW, PRIOR_NOW) for kept in trained[name]]) for name in names
+        ]
         for label, choice in choices.items():
             found = [np.array([measured(kept, *choice) for kept in trained[name]]) for name in names]
             means = [values.mean(0) for values in found]
@@ -106,7 +121,7 @@ def gain(found: list[np.ndarray], recipe: list[np.ndarray]) -> str:
     return f"{np.mean([part.mean() for part in apart]):+.1f} ± {error:.1f}"
 
 
-WALKS_NOW = WALKS["sharpness by mixed neighbours (the recipe)"]
+WALKS_NOW = WALKS["by mixed neighbours (the recipe)"]
 
 
 def scores_of(name: str, seed: int, data: Path | None, out: Path, changes: dict) -> dict[str, np.ndarray]:
@@ -139,7 +154,7 @@ def scores_of(name: str, seed: int, data: Path | None, out: Path, changes: dict)
     recipe = get_recipe("default", **changes).resolved(apart=True)
     index, k = np.where(learnt, labels.index, 0), len(labels.legend)
     scene, valid, device = loaded.scene, loaded.scene.valid, choose_device()
-    values = Standardisation.of(scene, recipe.components).apply(scene)
+    values = Standardisation.of(scene, recipe.components, principal=recipe.principal).apply(scene)
     trainer = Trainer(
         values,
         valid,
@@ -171,13 +186,15 @@ def scores_of(name: str, seed: int, data: Path | None, out: Path, changes: dict)
     return kept
 
 
-def measured(kept: dict[str, np.ndarray], weights: tuple, walks: tuple | None, prior: float) -> tuple[float, float]:
+def measured(
+    kept: dict[str, np.ndarray], weights: Callable[[float], tuple[float, ...]], walks: tuple | None, prior: float
+) -> tuple[float, float]:
     """Overall accuracy and mean IoU at the validation pixels of one choice."""
     scores = torch.from_numpy(kept["scores"] + prior * kept["offsets"][:, None, None])
-    mixed = sum(w * torch.softmax(s, 0) for w, s in zip(weights, scores, strict=True) if w)
+    mixed = sum(w * torch.softmax(s, 0) for w, s in zip(weights(float(kept["mixed"])), scores, strict=True) if w)
     if walks is not None:
-        sharpness, stop, sure = walks
-        factor = 1 + CLOSE * float(kept["mixed"]) if sharpness == "mixed" else sharpness / SHARPNESS
+        close, sharpness, stop, sure = walks
+        factor = sharpness / SHARPNESS * (1 + close * float(kept["mixed"]))
         seen = torch.from_numpy(kept["seen"])[None].float() * factor**0.5
         with walking(stop, sure):
             linked = links(seen, torch.from_numpy(kept["valid"])[None, None].float())

@@ -427,7 +427,7 @@ def test_another_network_takes_the_place_of_the_recipes(cli, files, tmp_path):
     assert read_json(tmp_path / "run" / "model.json")["model"] == "freenet-half"
     message = (
         "changes between two dates .patchfree change.; for land cover there are freenet, freenet-ensemble, freenet-half, "
-        "freenet-smooth, spectral, spectral-mean"
+        "freenet-smooth, spectral"
     )
     cli.refused(2, message, "train", files.scene, files.labels, "--out", tmp_path / "other", "--model", "unet")
     assert not (tmp_path / "other").exists()

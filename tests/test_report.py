@@ -122,8 +122,8 @@ def test_headline_numbers_are_those_of_the_metrics(measured, tmp_path):
 def test_components_are_named_where_the_network_saw_them(measured, tmp_path, components, said):
     shown = evidence(measured)
     assert shown.metrics["scene"]["bands"] == 12
-    shown.metrics["recipe"]["components"] = components
-    words = f"on the {components} noise-adjusted components of largest ratio of signal to noise"
+    shown.metrics["recipe"] |= {"components": components, "principal": 4}
+    words = f"on the {components} noise-adjusted components of largest ratio of signal to noise and the first 4 principal components"
     assert (words in Page(report(tmp_path, shown)).text) is said
 
 

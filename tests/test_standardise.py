@@ -99,6 +99,23 @@ class TestComponents:
         assert np.trace(covariance) / 8 == pytest.approx(1, rel=1e-3)
         assert (np.diff(np.diag(covariance)) < 0).all()
 
+    def test_principal_components_come_after_them_and_are_those_of_the_covariance(self):
+        scene = scene_of(smooth_and_noise()[1])
+        found = Standardisation.of(scene, 3, principal=4)
+        np.testing.assert_array_equal(found.components[:3], Standardisation.of(scene, 3).components)
+        given = Standardisation.of(scene).apply(scene).reshape(BANDS, -1).astype(np.float64)
+        axes = np.linalg.eigh(np.cov(given, bias=True))[1][:, ::-1][:, :4]
+        weights = found.components[3:] / np.linalg.norm(found.components[3:], axis=1, keepdims=True)
+        np.testing.assert_allclose(np.abs(np.sum(weights.T * axes, axis=0)), 1, atol=1e-4)
+        covariance = np.cov(found.apply(scene).reshape(7, -1)[3:], bias=True)
+        assert np.trace(covariance) / 4 == pytest.approx(1, rel=1e-3)
+
+    def test_there_are_no_more_principal_components_than_bands_and_none_of_bands_themselves(self):
+        scene = scene_of(smooth_and_noise()[1])
+        assert Standardisation.of(scene, 3, principal=BANDS + 5).inputs == 3 + BANDS
+        assert Standardisation.of(scene, BANDS, principal=5).components is None
+        assert Standardisation.of(scene, 0, principal=5).components is None
+
     def test_their_ratios_are_the_generalised_eigenvalues(self):
         rng = np.random.default_rng(1)
         a, b = rng.normal(size=(2, 6, 40))
@@ -184,7 +201,7 @@ def made(tmp_path_factory):
     scene = scene_of(values)
     index = np.zeros((24, 30), int)
     index[::3, ::2] = 1 + (values.mean(0)[::3, ::2] > 0)
-    recipe = dataclasses.replace(short(3), components=5)
+    recipe = dataclasses.replace(short(3), components=5, principal=2)
     folder = tmp_path_factory.mktemp("run") / "run"
     run = train(scene, make_labels(index), recipe=recipe, controls=(), device="cpu", out=folder)
     return scene, run, folder
@@ -194,7 +211,7 @@ class TestRuns:
     def test_the_network_takes_the_components_and_the_folder_keeps_them(self, made):
         scene, run, folder = made
         again = load_run(folder)
-        assert run.standardisation.inputs == 5
+        assert run.standardisation.inputs == 7
         np.testing.assert_array_equal(again.standardisation.components, run.standardisation.components)
         assert again.model_hash == run.model_hash == read_json(folder / "model.json")["weights_hash"]
         np.testing.assert_array_equal(

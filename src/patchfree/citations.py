@@ -22,15 +22,15 @@ METHODS: dict[str, str] = {
         "A. A. Green, M. Berman, P. Switzer, M. D. Craig (1988). A transformation for ordering multispectral data in terms of image "
         "quality with implications for noise removal. IEEE TGRS 26(1), 65-74. doi:10.1109/36.3001"
     ),
+    "principal-components": (
+        "H. Hotelling (1933). Analysis of a Complex of Statistical Variables into Principal Components. Journal of Educational Psychology 24(6), "
+        "417-441."
+    ),
     "group-norm": "Y. Wu, K. He (2018). Group Normalization. ECCV.",
     "squeeze-excitation": "J. Hu, L. Shen, G. Sun (2018). Squeeze-and-Excitation Networks. CVPR.",
     "spectral-network": (
         "J. A. Benediktsson, P. H. Swain, O. K. Ersoy (1990). Neural Network Approaches Versus Statistical Methods in Classification of "
         "Multisource Remote Sensing Data. IEEE TGRS 28(4), 540-552."
-    ),
-    "composite-kernels": (
-        "G. Camps-Valls, L. Gomez-Chova, J. Munoz-Mari, J. Vila-Frances, J. Calpe-Maravilla (2006). Composite Kernels for Hyperspectral "
-        "Image Classification. IEEE GRSL 3(1), 93-97."
     ),
     "network-ensemble": "L. K. Hansen, P. Salamon (1990). Neural Network Ensembles. IEEE TPAMI 12(10), 993-1001.",
     "random-walks": (
@@ -151,6 +151,7 @@ def methods_of(metrics: dict[str, Any]) -> list[str]:
     recipe = metrics["recipe"]
     used = [*MODELS[recipe["model"]].references]
     used += ["noise-adjusted"] if sees_components(metrics) else []
+    used += ["principal-components"] if sees_components(metrics) and recipe.get("principal") else []
     used += ["adamw"] if recipe["optimiser"] == "adamw" else []
     used += ["one-cycle"] if recipe["schedule"] == "one-cycle" else []
     used += ["label-smoothing"] if recipe["label_smoothing"] else []
@@ -165,7 +166,7 @@ def methods_of(metrics: dict[str, Any]) -> list[str]:
 
 
 def sees_components(metrics: dict[str, Any]) -> bool:
-    """Whether the network of a run was given noise-adjusted components, which stand for more bands than there are of them."""
+    """Whether the network of a run was given components, of which there are some where the scene has more bands than noise-adjusted ones."""
     return 0 < metrics["recipe"].get("components", 0) < metrics["scene"]["bands"]
 
 

@@ -75,7 +75,7 @@ def train(
         str | None,
         typer.Option(
             metavar="NETWORK",
-            help="In place of the recipe's: freenet, freenet-half, freenet-smooth (half, smoothed along what looks alike), freenet-ensemble (two of it and the next two), spectral (each pixel by itself), or spectral-mean (the mean spectrum around each).",
+            help="In place of the recipe's: freenet, freenet-half, freenet-smooth (half, smoothed along what looks alike), freenet-ensemble (two of it and the next), or spectral (each pixel by itself).",
         ),
     ] = None,
     seed: Seed = 0,

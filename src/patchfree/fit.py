@@ -162,7 +162,7 @@ class Trainer:
         if model.guides:
             mixed = mixed_neighbours(index, train & valid, windows)
             guide = torch.from_numpy(edge_guide(values, valid, windows, model.guides, mixed=mixed))
-            model.prepare(guide, torch.from_numpy(class_offsets(index, train, classes, recipe)))
+            model.prepare(guide, torch.from_numpy(class_offsets(index, train, classes, recipe)), mixed)
         for member in model.members:
             member.recompute = recompute
         _check_suits(model, recipe)

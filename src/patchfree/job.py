@@ -117,7 +117,7 @@ class Work:
             grid=job.scene.ground,
             windows=job.scene.patches,
         )
-        self.standardisation = Standardisation.of(job.scene, job.recipe.components)
+        self.standardisation = Standardisation.of(job.scene, job.recipe.components, principal=job.recipe.principal)
         self.values = self.standardisation.apply(job.scene)
         self.log: list[dict[str, Any]] = []
 

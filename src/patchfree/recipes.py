@@ -18,6 +18,7 @@ class Recipe:
         model: name in `patchfree.models.MODELS`.
         components: how many noise-adjusted components of the bands the network sees (`patchfree.standardise`); 0 for the
             bands themselves, as it does where there are no more bands than that.
+        principal: how many principal components of the bands it sees beside those.
         steps: optimiser steps of each of the network's members (most have one); each is one forward and backward pass of the whole scene.
         optimiser: "sgd" (momentum 0.9) or "adamw".
         learning_rate: peak rate.
@@ -61,6 +62,7 @@ class Recipe:
     clip: float
     sampling: Literal["gs2", "balanced", "all"]
     components: int = 0
+    principal: int = 0
     warm_up: float = 0.0
     per_class: int = 20
     every_class: bool = False
@@ -84,7 +86,13 @@ class Recipe:
         if not 0 < self.learning_rate < float("inf"):
             raise ConfigError(f"Got learning_rate={self.learning_rate:g}; need a positive number such as 0.001.")
         ranges = {"clip": (1e-9, 1e9), "per_class": (1, 1e9), "weight_decay": (0, 1), "label_smoothing": (0, 0.99)}
-        ranges |= {"warm_up": (0, 1), "prior": (0, 1), "held_out": (0, 0.9), "components": (0, 1e6)}
+        ranges |= {
+            "warm_up": (0, 1),
+            "prior": (0, 1),
+            "held_out": (0, 0.9),
+            "components": (0, 1e6),
+            "principal": (0, 1e6),
+        }
         ranges |= {"taught": (0, 100), "taught_pixels": (1, 1e9)}
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
@@ -118,6 +126,7 @@ RECIPES: dict[str, Recipe] = {
         name="default",
         model="freenet-smooth",
         components=20,
+        principal=20,
         steps=100,
         optimiser="adamw",
         learning_rate=1e-3,
@@ -131,7 +140,7 @@ RECIPES: dict[str, Recipe] = {
         shuffle="auto",
         apart_model="freenet-ensemble",
         apart_steps=250,
-        prior=1.0,
+        prior=0.5,
     ),
     # Zheng et al. 2020, with the clip of the authors' code; fp32 as there.
     "paper": Recipe(

@@ -1,11 +1,14 @@
-"""What a network sees of a scene: standardised bands, or the few components of them that stand out from noise.
+"""What a network sees of a scene: standardised bands, or a few components of them.
 
 Neighbouring bands of a hyperspectral scene say nearly the same, and a network with few labels learns from the noise in all of
-them. Noise-adjusted components order what the bands say together by its signal-to-noise ratio, and the first hold nearly all of it.
+them. Noise-adjusted components order what the bands say together by its signal-to-noise ratio, and the first hold nearly all of it: where
+fields are larger than pixels. Where every neighbour is another surface, differences between neighbours are no noise, and the first
+noise-adjusted components are those of slow changes over the scene. Principal components, which know of no neighbours, hold what is lost.
 
 References: Green, Berman, Switzer, Craig, "A transformation for ordering multispectral data in terms of image quality with
 implications for noise removal", IEEE TGRS 26(1):65-74, 1988; Lee, Woodyatt, Berman, "Enhancement of high spectral resolution
-remote-sensing data by a noise-adjusted principal components transform", IEEE TGRS 28(3):295-304, 1990.
+remote-sensing data by a noise-adjusted principal components transform", IEEE TGRS 28(3):295-304, 1990; Hotelling, "Analysis of a complex
+of statistical variables into principal components", Journal of Educational Psychology 24(6):417-441, 1933.
 
 Differences: the noise is that of the differences between neighbours in a row, as Green et al. propose, of standardised bands, with a
 ridge, so that a scene without noise can be taken; each component is divided by the root of its standard deviation, which leaves it
@@ -29,9 +32,9 @@ from patchfree.windows import Window
 
 RIDGE = 1e-6
 """Share of the mean variance of a band that is added to the noise of each."""
-CLOSE = 2.7
+CLOSE = 40.0
 """How much more the differences between neighbours tell an edge where all neighbouring training pixels are of different classes."""
-USUAL, PAIRS = 0.06, 100
+USUAL, PAIRS = 0.005, 100
 """Share of such neighbours in usual scenes, and as how many pairs of neighbours it counts beside those of the training pixels."""
 NUMBERS_AT_ONCE = 2**22  # that are turned to double precision at a time
 
@@ -54,12 +57,13 @@ class Standardisation:
     components: Float32[np.ndarray, "k c"] | None = None
 
     @classmethod
-    def of(cls, scene: Scene, components: int = 0) -> Standardisation:
+    def of(cls, scene: Scene, components: int = 0, *, principal: int = 0) -> Standardisation:
         """Measure a scene, in double precision; a constant band gets a standard deviation of 1.
 
         Args:
             scene: the scene, or several on one canvas.
             components: how many noise-adjusted components to keep; 0, or as many as there are bands, for the bands themselves.
+            principal: how many principal components to put after them.
         """
         mean, std = [], []
         for band in scene.values:
@@ -70,7 +74,11 @@ class Standardisation:
         plain = cls(tuple(mean), tuple(std))
         if not 0 < components < len(mean):
             return plain
-        return cls(plain.mean, plain.std, noise_adjusted(*_covariances(scene, plain), components))
+        whole, noise = _covariances(scene, plain)
+        parts = [noise_adjusted(whole, noise, components)]
+        if principal:  # all directions equally noisy
+            parts.append(noise_adjusted(whole, np.eye(len(whole)), min(principal, len(whole))))
+        return cls(plain.mean, plain.std, np.concatenate(parts))
 
     @property
     def inputs(self) -> int:

@@ -40,7 +40,7 @@ def model(kind, sizes):
     torch.manual_seed(0)
     made = kind(bands=sizes[0], classes=sizes[1])
     if made.guides:
-        made.prepare(0.3 * torch.randn(min(made.guides, sizes[0]), sizes[0]), torch.linspace(0, 1, sizes[1]))
+        made.prepare(0.3 * torch.randn(min(made.guides, sizes[0]), sizes[0]), torch.linspace(0, 1, sizes[1]), 0.2)
     return made
 
 

@@ -10,21 +10,26 @@ import torch
 
 from conftest import synthetic
 from patchfree.fit import Trainer
-from patchfree.models.freenet_ensemble import MEMBERS, FreeNetEnsemble
+from patchfree.models.freenet_ensemble import MEMBERS, MOST, SPECTRA, FreeNetEnsemble, weights_of
 from patchfree.models.freenet_smooth import FreeNetSmooth
 from patchfree.recipes import get_recipe
 from patchfree.split import random_split
-from patchfree.standardise import Standardisation
+from patchfree.standardise import Standardisation, mixed_neighbours
 from patchfree.stream.budget import training_bytes
 
 STEPS = 3
 
 
+def small():
+    """A small scene, its labels and a split."""
+    scene, labels = synthetic(rows=16, cols=19)
+    return scene, labels, random_split(labels, per_class=12, seed=0)
+
+
 @pytest.fixture
 def trainer():
     """A trainer of a network of this name on a small scene."""
-    scene, labels = synthetic(rows=16, cols=19)
-    split = random_split(labels, per_class=12, seed=0)
+    scene, labels, split = small()
 
     def made(model):
         recipe = get_recipe("default", model=model, steps=STEPS, precision="float32", weight_decay=0.5).resolved(
@@ -81,18 +86,33 @@ def test_an_interrupted_training_ends_at_the_same_bits(trainer, after):
     assert equal(second.state(), whole.state())
 
 
-def test_its_answer_is_the_mean_of_its_members_probabilities_by_their_weights():
+@pytest.mark.parametrize("mixed", [0.0, 0.25, 0.9])
+def test_its_answer_is_the_mean_of_its_members_probabilities_by_their_weights(mixed):
     torch.manual_seed(0)
     network, x = FreeNetEnsemble(bands=5, classes=4).eval(), torch.randn(1, 5, 16, 17)
     prior = torch.tensor([0.5, 0.0, -1.0, 0.2])
-    network.prepare(torch.zeros(4, 5), prior)
+    network.prepare(torch.zeros(4, 5), prior, mixed)
     offsets = prior[:, None, None]
     with torch.no_grad():
         parts = [torch.softmax(member.eval()(x) + offsets, 1) for member in network.members]
-    expected = sum(weight * part for (_, weight), part in zip(MEMBERS, parts, strict=True))
+    expected = sum(weight * part for weight, part in zip(weights_of(mixed), parts, strict=True))
     found = torch.exp(network.maps(x)["unsmoothed"] + offsets)
     torch.testing.assert_close(found, expected)
-    assert sum(weight for _, weight in MEMBERS) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("mixed", "spectra"), [(0.0, SPECTRA), (0.25, SPECTRA + 0.25), (1.0, MOST)])
+def test_spectra_count_the_more_the_closer_together_classes_lie(mixed, spectra):
+    first, second, found = weights_of(mixed)
+    assert first == second
+    assert found == pytest.approx(spectra)
+    assert first + second + found == pytest.approx(1)
+
+
+def test_a_training_tells_its_members_how_mixed_the_classes_are(trainer):
+    scene, labels, split = small()
+    mixed = mixed_neighbours(labels.index, split.train, scene.windows)
+    assert mixed > 0
+    assert trainer("freenet-ensemble").model.weights.tolist() == pytest.approx(weights_of(mixed))
 
 
 def test_training_takes_the_memory_of_its_largest_member():

@@ -12,7 +12,6 @@ from patchfree.models.freenet_smooth import FreeNetSmooth
 from patchfree.models.fully_convolutional import EarlyFusion, SiameseDifference
 from patchfree.models.siamese_freenet import SiameseFreeNet
 from patchfree.models.spectral import Spectral
-from patchfree.models.spectral_mean import SpectralMean
 
 __all__ = ["MODELS", "SceneModel", "trained_model"]
 
@@ -26,7 +25,6 @@ MODELS: dict[str, type[SceneModel]] = {
     "freenet-smooth": FreeNetSmooth,
     "siamese-freenet": SiameseFreeNet,
     "spectral": Spectral,
-    "spectral-mean": SpectralMean,
     "unet": EarlyFusion,
 }
 

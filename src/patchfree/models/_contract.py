@@ -122,12 +122,13 @@ class SceneModel(nn.Module, ABC):
         """The networks of which it consists, each of which is trained as if it were alone; for most networks itself."""
         return (self,)
 
-    def prepare(self, guide: Float[Tensor, "g c"], prior: Float[Tensor, " k"]) -> None:
+    def prepare(self, guide: Float[Tensor, "g c"], prior: Float[Tensor, " k"], mixed: float) -> None:
         """Take what a training knows before its first step, if the network has a use for it.
 
         Args:
             guide: what the `guides` components take of each band (`patchfree.standardise.edge_guide`).
             prior: what will be added to the scores of each class.
+            mixed: share of neighbouring training pixels that are of different classes (`patchfree.standardise.mixed_neighbours`).
         """
 
     def forward(

@@ -51,8 +51,9 @@ class Smoothed(SceneModel, ABC):
         self.register_buffer("guide", torch.zeros(min(self.guides, bands), bands))
         self.register_buffer("prior", torch.zeros(classes))
 
-    def prepare(self, guide: Float[Tensor, "g c"], prior: Float[Tensor, " k"]) -> None:
+    def prepare(self, guide: Float[Tensor, "g c"], prior: Float[Tensor, " k"], mixed: float) -> None:
         """Take what the training knows of the scene and its classes."""
+        del mixed  # the guide follows it already
         self.guide.copy_(guide)
         self.prior.copy_(prior)
 

@@ -1,13 +1,13 @@
-"""Two FreeNets of half the channels and two networks of spectra, whose mean probabilities are smoothed along what looks alike.
+"""Two FreeNets of half the channels and a network of spectra, whose mean probabilities are smoothed along what looks alike.
 
 Networks that were trained alike but for their first weights and their drawing of pixels differ by several points where test
-pixels lie apart from training pixels; their mean is better than one of them. Networks of single spectra, and of the mean
-spectra around pixels, make other mistakes: they cannot learn a layout, and see no shapes. They are trained one after the other,
-each as if it were alone (`SceneModel.members`), so that a training takes no more memory than one of them.
+pixels lie apart from training pixels; their mean is better than one of them. A network of single spectra makes other mistakes: it
+cannot learn a layout, and sees no shapes. Where classes lie close together neighbours say little, and it counts more. They are trained
+one after the other, each as if it were alone (`SceneModel.members`), so that a training takes no more memory than one of them.
 
 Reference: Hansen, Salamon, "Neural network ensembles", IEEE TPAMI 12(10):993-1001, 1990 (means of networks); Zheng et al., IEEE TGRS
 58(8):5612-5626, 2020 (the network); Kang et al., IEEE TGRS 53(1):144-153, 2015 (the walks: `patchfree.models._smoothed`). Which
-networks, and their weights, is ours (docs/log.md).
+networks, and how much each counts, is ours (docs/log.md).
 
 Dimension key: b batch, c channels, g groups of channels, h rows, w columns, k classes.
 """
@@ -15,7 +15,6 @@ Dimension key: b batch, c channels, g groups of channels, h rows, w columns, k c
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from functools import partial
 
@@ -28,10 +27,22 @@ from patchfree.models._smoothed import UNSMOOTHED, Smoothed
 from patchfree.models._statistics import Statistics
 from patchfree.models.freenet import FreeNetHalf
 from patchfree.models.spectral import Spectral
-from patchfree.models.spectral_mean import SpectralMean
 
-MEMBERS = ((FreeNetHalf, 0.35), (FreeNetHalf, 0.35), (Spectral, 0.2), (SpectralMean, 0.1))
-"""The networks, and how much the probabilities of each count."""
+MEMBERS = (FreeNetHalf, FreeNetHalf, Spectral)
+"""The networks: those of scenes count alike, that of spectra as `weights_of` says."""
+SPECTRA, MOST = 0.1, 0.5
+"""How much spectra count where no classes are mixed, and at the most."""
+
+
+def weights_of(mixed: float) -> tuple[float, ...]:
+    """How much the probabilities of each network count; together 1.
+
+    Args:
+        mixed: share of neighbouring training pixels that are of different classes.
+    """
+    spectra = min(MOST, SPECTRA + mixed)
+    scenes = (1 - spectra) / (len(MEMBERS) - 1)
+    return tuple(spectra if kind is Spectral else scenes for kind in MEMBERS)
 
 
 class FreeNetEnsemble(Smoothed):
@@ -45,18 +56,25 @@ class FreeNetEnsemble(Smoothed):
     context = None
     reach = FreeNetHalf.reach
     stride = FreeNetHalf.stride
-    hidden = max(kind.hidden for kind, _ in MEMBERS)
+    hidden = max(kind.hidden for kind in MEMBERS)
     references = (
         *FreeNetHalf.references,
         *Spectral.references,
-        *SpectralMean.references,
         "network-ensemble",
         "random-walks",
     )
 
+    weights: Tensor
+
     def __init__(self, *, bands: int, classes: int) -> None:
         super().__init__(bands=bands, classes=classes)
-        self.networks = nn.ModuleList(kind(bands=bands, classes=classes) for kind, _ in MEMBERS)
+        self.networks = nn.ModuleList(kind(bands=bands, classes=classes) for kind in MEMBERS)
+        self.register_buffer("weights", torch.tensor(weights_of(0.0)))
+
+    def prepare(self, guide: Float[Tensor, "g c"], prior: Float[Tensor, " k"], mixed: float) -> None:
+        """Take what the training knows of the scene and its classes."""
+        super().prepare(guide, prior, mixed)
+        self.weights.copy_(torch.tensor(weights_of(mixed)))
 
     @property
     def members(self) -> tuple[SceneModel, ...]:
@@ -79,7 +97,7 @@ class FreeNetEnsemble(Smoothed):
     ) -> dict[str, Tensor]:
         """Logarithms of the sum of probabilities, each by its weight, up to this network; scores at the end."""
         scores, prior = last.run(maps, masks, statistics)[f"{number}.scores"].float(), self.prior[:, None, None]
-        mixed = torch.log_softmax(scores + prior, 1) + math.log(MEMBERS[number][1])
+        mixed = torch.log_softmax(scores + prior, 1) + self.weights[number].log()
         if number:
             mixed = torch.logaddexp(maps[f"mixed{number - 1}"], mixed)
         return {name: mixed - prior if name == UNSMOOTHED else mixed}

@@ -45,7 +45,7 @@ def fit(recipe: Recipe, training: Training) -> Fitted:
     if training.steps:
         recipe = dataclasses.replace(recipe, steps=training.steps)
     # Timed with the rest: what a recipe takes of the bands is part of its work.
-    standard = Standardisation.of(training.scene, recipe.components)
+    standard = Standardisation.of(training.scene, recipe.components, principal=recipe.principal)
     values, k = standard.apply(training.scene), len(training.legend)
     bands = standard.inputs
     _, recompute, plenty = memory_plan(training.scene, k, recipe, training.device, None)
@@ -84,6 +84,6 @@ def fit(recipe: Recipe, training: Training) -> Fitted:
         settings={
             name: value
             for name, value in dataclasses.asdict(recipe).items()
-            if name in ("steps", "learning_rate", "shuffle", "model", "components")
+            if name in ("steps", "learning_rate", "shuffle", "model", "components", "principal")
         },
     )
