@@ -199,7 +199,8 @@ def speed(rounds: int) -> None:
     """
     rows, rate = [], 0.0
     of_classes = RECIPES["default"]
-    networks = [("freenet-half", of_classes.components), (of_classes.model, of_classes.components)]
+    seen = of_classes.components + of_classes.principal
+    networks = [("freenet-half", seen), (of_classes.model, seen)]
     networks += [
         (name, 103) for name in ("freenet-half", "freenet", "siamese-freenet", "ar-cdnet", "fc-siam-diff", "unet")
     ]

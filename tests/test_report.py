@@ -118,13 +118,26 @@ def test_headline_numbers_are_those_of_the_metrics(measured, tmp_path):
     assert f"Measured on {test['pixels']:,} test pixels" in text
 
 
-@pytest.mark.parametrize(("components", "said"), [(3, True), (0, False), (12, False)])
-def test_components_are_named_where_the_network_saw_them(measured, tmp_path, components, said):
+@pytest.mark.parametrize(
+    ("components", "principal", "said"),
+    [
+        (3, 4, "3 noise-adjusted components of largest ratio of signal to noise and the first 4 principal components,"),
+        (
+            10,
+            4,
+            "10 noise-adjusted components of largest ratio of signal to noise and the first 2 principal components,",
+        ),
+        (3, 0, "3 noise-adjusted components of largest ratio of signal to noise,"),
+        (0, 4, None),
+        (12, 4, None),
+    ],
+)
+def test_components_are_named_where_the_network_saw_them(measured, tmp_path, components, principal, said):
     shown = evidence(measured)
     assert shown.metrics["scene"]["bands"] == 12
-    shown.metrics["recipe"] |= {"components": components, "principal": 4}
-    words = f"on the {components} noise-adjusted components of largest ratio of signal to noise and the first 4 principal components"
-    assert (words in Page(report(tmp_path, shown)).text) is said
+    shown.metrics["recipe"] |= {"components": components, "principal": principal}
+    text = Page(report(tmp_path, shown)).text
+    assert f"on the {said}" in text if said else "noise-adjusted components" not in text
 
 
 def test_random_split_carries_the_badge_and_blocks_do_not(measured, tmp_path):

@@ -1,4 +1,4 @@
-"""What a network sees of a scene: standardised bands, or their noise-adjusted components."""
+"""What a network sees of a scene: standardised bands, or components of them."""
 
 from __future__ import annotations
 
@@ -110,9 +110,10 @@ class TestComponents:
         covariance = np.cov(found.apply(scene).reshape(7, -1)[3:], bias=True)
         assert np.trace(covariance) / 4 == pytest.approx(1, rel=1e-3)
 
-    def test_there_are_no_more_principal_components_than_bands_and_none_of_bands_themselves(self):
+    def test_together_there_are_no_more_than_bands_and_no_principal_ones_beside_the_bands_themselves(self):
         scene = scene_of(smooth_and_noise()[1])
-        assert Standardisation.of(scene, 3, principal=BANDS + 5).inputs == 3 + BANDS
+        assert Standardisation.of(scene, 3, principal=BANDS + 5).inputs == BANDS
+        assert Standardisation.of(scene, BANDS - 1, principal=5).inputs == BANDS
         assert Standardisation.of(scene, BANDS, principal=5).components is None
         assert Standardisation.of(scene, 0, principal=5).components is None
 

@@ -166,7 +166,7 @@ def methods_of(metrics: dict[str, Any]) -> list[str]:
 
 
 def sees_components(metrics: dict[str, Any]) -> bool:
-    """Whether the network of a run was given components, of which there are some where the scene has more bands than noise-adjusted ones."""
+    """Whether the network of a run was given components: there are some where the scene has more bands than the recipe wants of them."""
     return 0 < metrics["recipe"].get("components", 0) < metrics["scene"]["bands"]
 
 

@@ -18,7 +18,7 @@ class Recipe:
         model: name in `patchfree.models.MODELS`.
         components: how many noise-adjusted components of the bands the network sees (`patchfree.standardise`); 0 for the
             bands themselves, as it does where there are no more bands than that.
-        principal: how many principal components of the bands it sees beside those.
+        principal: how many principal components of the bands it sees beside those; together there are no more than bands.
         steps: optimiser steps of each of the network's members (most have one); each is one forward and backward pass of the whole scene.
         optimiser: "sgd" (momentum 0.9) or "adamw".
         learning_rate: peak rate.

@@ -32,7 +32,7 @@ from patchfree.predict import Prediction, predict_answers, predicted_uncertainty
 from patchfree.scene import MADE_BANDS, MASKED, Bands, Scene, describe_matching
 from patchfree.standardise import Standardisation
 
-FORMAT = 2
+FORMAT = 3
 COMPONENTS = "standardisation.components"
 """Name, among the weights in `model.safetensors`, of what is no weight: what the network's inputs take of each band."""
 FARTHEST_MEAN = 20.0  # standard deviations of a band; a scene of other units is hundreds away

@@ -1,9 +1,9 @@
 """What a network sees of a scene: standardised bands, or a few components of them.
 
 Neighbouring bands of a hyperspectral scene say nearly the same, and a network with few labels learns from the noise in all of
-them. Noise-adjusted components order what the bands say together by its signal-to-noise ratio, and the first hold nearly all of it: where
-fields are larger than pixels. Where every neighbour is another surface, differences between neighbours are no noise, and the first
-noise-adjusted components are those of slow changes over the scene. Principal components, which know of no neighbours, hold what is lost.
+them. Noise-adjusted components order what the bands say together by its signal-to-noise ratio, and where fields are larger than pixels the
+first hold nearly all of it. In a town, where every neighbour is another surface, differences between neighbours are the signal, and the first
+noise-adjusted components hold slow changes over the scene. Principal components, which know of no neighbours, hold what is lost.
 
 References: Green, Berman, Switzer, Craig, "A transformation for ordering multispectral data in terms of image quality with
 implications for noise removal", IEEE TGRS 26(1):65-74, 1988; Lee, Woodyatt, Berman, "Enhancement of high spectral resolution
@@ -63,7 +63,7 @@ class Standardisation:
         Args:
             scene: the scene, or several on one canvas.
             components: how many noise-adjusted components to keep; 0, or as many as there are bands, for the bands themselves.
-            principal: how many principal components to put after them.
+            principal: how many principal components to put after them; together there are no more than bands.
         """
         mean, std = [], []
         for band in scene.values:
@@ -76,8 +76,9 @@ class Standardisation:
             return plain
         whole, noise = _covariances(scene, plain)
         parts = [noise_adjusted(whole, noise, components)]
-        if principal:  # all directions equally noisy
-            parts.append(noise_adjusted(whole, np.eye(len(whole)), min(principal, len(whole))))
+        principal = min(principal, len(mean) - components)
+        if principal > 0:  # all directions equally noisy
+            parts.append(noise_adjusted(whole, np.eye(len(whole)), principal))
         return cls(plain.mean, plain.std, np.concatenate(parts))
 
     @property

@@ -154,7 +154,7 @@ def test_neighbours_of_different_classes_are_counted_among_training_pixels_of_on
 def test_a_training_tells_how_mixed_the_classes_are():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(4, 24, 24)).astype(np.float32)
-    found = {}
+    found, sharper = {}, {}
     for name, index in {
         "fields": np.where(np.arange(24) < 12, 1, 2) * np.ones((24, 1), int),
         "mixed": rng.integers(1, 3, (24, 24)),
@@ -173,6 +173,8 @@ def test_a_training_tells_how_mixed_the_classes_are():
             device=torch.device("cpu"),
         )
         found[name] = trainer.model.guide
+        sharper[name] = 1 + CLOSE * mixed_neighbours(index, everywhere, [(slice(0, 24), slice(0, 24))])
     ratio = (found["mixed"] / found["fields"]).square()
     torch.testing.assert_close(ratio, torch.full_like(ratio, float(ratio.mean())))
-    assert float(ratio.mean()) == pytest.approx((1 + CLOSE / 2) / (1 + CLOSE / 47), rel=0.1)
+    assert float(ratio.mean()) == pytest.approx(sharper["mixed"] / sharper["fields"], rel=1e-4)
+    assert sharper["mixed"] > 5 * sharper["fields"]

@@ -57,12 +57,7 @@ class FreeNetEnsemble(Smoothed):
     reach = FreeNetHalf.reach
     stride = FreeNetHalf.stride
     hidden = max(kind.hidden for kind in MEMBERS)
-    references = (
-        *FreeNetHalf.references,
-        *Spectral.references,
-        "network-ensemble",
-        "random-walks",
-    )
+    references = (*FreeNetHalf.references, *Spectral.references, "network-ensemble", "random-walks")
 
     weights: Tensor
 
@@ -86,9 +81,9 @@ class FreeNetEnsemble(Smoothed):
         stages = []
         for number, network in enumerate(self.members):
             *before, last = (_own(stage, number) for stage in network.stages())
-            mixed = UNSMOOTHED if number == len(MEMBERS) - 1 else f"mixed{number}"
-            reads = (*last.reads, f"mixed{number - 1}") if number else last.reads
-            gives, run = (FeatureMap(mixed, self.classes),), partial(self._mix, last, number, mixed)
+            name = UNSMOOTHED if number == len(MEMBERS) - 1 else f"sum{number}"
+            reads = (*last.reads, f"sum{number - 1}") if number else last.reads
+            gives, run = (FeatureMap(name, self.classes),), partial(self._mix, last, number, name)
             stages += [*before, dataclasses.replace(last, reads=reads, gives=gives, run=run)]
         return self.smoothed(stages)
 
@@ -97,10 +92,10 @@ class FreeNetEnsemble(Smoothed):
     ) -> dict[str, Tensor]:
         """Logarithms of the sum of probabilities, each by its weight, up to this network; scores at the end."""
         scores, prior = last.run(maps, masks, statistics)[f"{number}.scores"].float(), self.prior[:, None, None]
-        mixed = torch.log_softmax(scores + prior, 1) + self.weights[number].log()
+        summed = torch.log_softmax(scores + prior, 1) + self.weights[number].log()
         if number:
-            mixed = torch.logaddexp(maps[f"mixed{number - 1}"], mixed)
-        return {name: mixed - prior if name == UNSMOOTHED else mixed}
+            summed = torch.logaddexp(maps[f"sum{number - 1}"], summed)
+        return {name: summed - prior if name == UNSMOOTHED else summed}
 
 
 class _Own(Statistics):
