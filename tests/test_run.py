@@ -87,7 +87,7 @@ DAMAGE = {
     "facts without bands": ("model.json", change(bands="gone"), r"model\.json is damaged: KeyError 'bands'"),
     "facts with a broken legend": ("model.json", change(legend=[{"value": 1}]), r"model\.json is damaged: KeyError 'name'"),
     "facts without hash": ("model.json", change(weights_hash="gone"), r"model\.json is damaged: KeyError 'weights_hash'"),
-    "facts of a later format": ("model.json", change(format=99), "has format 99, this patchfree reads 2. Train the run again"),
+    "facts of a later format": ("model.json", change(format=99), "has format 99, this patchfree reads 3. Train the run again"),
     "facts gone": ("model.json", lambda p: p.unlink(), r"is no run folder: it has no model\.json"),
     "metrics cut off": ("metrics.json", truncate, r"metrics\.json cannot be read"),
 }  # fmt: skip
