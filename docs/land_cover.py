@@ -158,18 +158,21 @@ def _accuracies(line: Line | None, best: float) -> str:
         return "–"
     oa, aa = line.measures[OA.name], line.measures[AA.name]
     text = f"{oa.mean:.1%}".rstrip("%") + (f" ± {oa.std * 100:.1f}" if oa.std is not None else "")
-    text = f"{text} / {aa.mean * 100:.1f} %" + (f" ({oa.n} seed{'s' * (oa.n > 1)})" if oa.n < SEEDS else "")
+    text = f"{text} / {aa.mean * 100:.1f} %{_too_few(oa)}"
     return f"**{text}**" if oa.mean == best else text
 
 
 def points(found: Estimate, measure: Measure) -> str:
     """A difference with its interval."""
     text = f"{found.mean * measure.factor:+.1f}"
-    if found.n < SEEDS:
-        return f"{text} ({found.n} seed{'s' * (found.n > 1)})"
-    return (
-        text if found.low is None or found.high is None else f"{text} [{found.low * 100:+.1f}, {found.high * 100:+.1f}]"
-    )
+    if found.n < SEEDS or found.low is None or found.high is None:
+        return f"{text}{_too_few(found)}"
+    return f"{text} [{found.low * measure.factor:+.1f}, {found.high * measure.factor:+.1f}]"
+
+
+def _too_few(found: Estimate) -> str:
+    """How many seeds, where they are fewer than a whole figure has."""
+    return f" ({found.n} seed{'s' * (found.n > 1)})" if found.n < SEEDS else ""
 
 
 def seconds(line: Line) -> str:
