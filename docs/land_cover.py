@@ -12,16 +12,15 @@ from pathlib import Path
 from patchfree.benchmark.methods import METHODS
 from patchfree.benchmark.rows import Row, read_rows
 from patchfree.benchmark.statistics import Estimate
+from patchfree.benchmark.summary import Line, summarise
 from patchfree.benchmark.tables import (
     EXPLAINED,
-    Line,
     facts,
     failures,
     lines_of,
     machine,
     overview,
-    summarise,
-    table,
+    tables,
 )
 from patchfree.benchmark.tasks import Measure, get_task
 
@@ -64,7 +63,7 @@ class Results:
 
 
 def land_cover(results: Results) -> str:
-    """The section of docs/benchmarks.md: machine, aims, overview, and a table for each scene and protocol."""
+    """The section of docs/benchmarks.md: machine, aims, overview, and for each scene and protocol its accuracies and costs."""
     dates = sorted({row["date"] for row in results.rows})
     groups = list(results.groups.values())
     parts = [
@@ -77,7 +76,7 @@ def land_cover(results: Results) -> str:
         parts += [
             f"### {group.title}: {TASK.protocol_title(group.protocol)}",
             " ".join(facts(group)),
-            lines_of(table(group, TASK)),
+            *map(lines_of, tables(group, TASK)),
         ]
         parts += [f"- {text}" for text in failures(group)]
     return "\n\n".join(parts)

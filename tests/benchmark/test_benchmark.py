@@ -12,11 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from spectral.io import envi
 
 from benchmark_files import write_tif
 from conftest import synthetic
+from patchfree import figures
 from patchfree.benchmark.cell import run_cell
+from patchfree.benchmark.pictures import errors_file
 from patchfree.benchmark.plan import Plan, cells_of
 from patchfree.benchmark.rows import read_rows
 from patchfree.benchmark.runner import run_benchmark
@@ -214,7 +217,12 @@ def test_pictures_are_those_of_their_rows(folder, tmp_path):
         (row,) = run_benchmark(plan(own, tmp_path / "out", methods=("default",), steps=steps)).rows
     names = {r["picture"] for r in read_rows(tmp_path / "out" / "classification.csv")}
     assert len(names) == 2
-    assert {path.stem for path in (tmp_path / "out" / "pictures").glob("field_*.png")} == names
+    assert {path.stem.removesuffix("-errors") for path in (tmp_path / "out" / "pictures").glob("field_*.png")} == names
+    assert "Test pixels: blue is right, vermilion is wrong." in (tmp_path / "out" / "classification.html").read_text()
+    errors = np.asarray(Image.open(errors_file(tmp_path / "out" / "pictures", row["picture"])).convert("RGB"))
+    wrong = int((errors == figures.WRONG).all(-1).sum())
+    assert wrong == round((1 - row["overall_accuracy"]) * row["test_pixels"])
+    assert int((errors == figures.RIGHT).all(-1).sum()) == row["test_pixels"] - wrong
     _, labels = synthetic(rows=24, cols=26, bands=10)
     write_tif(own / "truth.tif", np.where(labels.index == 1, 0, labels.index).astype(np.uint8))
     (new,) = run_benchmark(plan(own, tmp_path / "out", methods=("default",), steps=3)).rows

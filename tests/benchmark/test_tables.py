@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from patchfree.benchmark.tables import cells, facts, headings, markdown, overview, summarise, table
+from patchfree.benchmark.summary import summarise
+from patchfree.benchmark.tables import facts, markdown, overview, tables
 from patchfree.benchmark.tasks import get_task
 
 TASK = get_task("classification")
@@ -40,12 +41,24 @@ def test_differences_are_paired_by_seed_for_each_compared_measure(rows):
     assert svm.errors == {"broken": (2,)}
 
 
-def test_each_column_has_a_heading(rows):
+def test_accuracies_and_costs_stand_in_tables_of_their_own(rows):
     (group,) = summarise([*rows, row("rf", 0, None, None, error="none at all")], TASK)
-    head = headings(TASK, group.ours)
-    assert [name for name in head if "−" in name] == ["default − this, OA", "default − this, mean IoU"]
-    assert {len(cells(line, TASK)) for line in group.lines} == {len(head)}
-    assert len({len(line) for line in table(group, TASK)}) == 1
+    accuracies, costs = tables(group, TASK)
+    assert [name for name in accuracies[0] if "−" in name] == ["default − this, OA", "default − this, mean IoU"]
+    assert [line[:2] for line in accuracies[1:]] == [["SVM", "2"], ["DEFAULT", "3"], ["RF", "0"]]
+    assert set(accuracies[3][2:]) == {"–"}
+    assert costs == [
+        ["method", "train s", "map s", "time ÷ default"],
+        ["SVM", "1", "0", "0.25"],
+        ["DEFAULT", "4", "0", "–"],
+    ]
+    for table in (accuracies, costs):
+        assert len({len(line) for line in table}) == 1
+
+
+def test_where_everything_failed_there_is_no_table_of_costs():
+    (group,) = summarise([row("svm", 0, None, None, error="broken")], TASK)
+    assert tables(group, TASK) == [[["method", "seeds"], ["SVM", "0"]]]
 
 
 def test_the_overview_has_a_line_a_method_and_a_column_a_group(rows):

@@ -14,11 +14,10 @@ from patchfree.benchmark.loading import Loaded, load
 from patchfree.benchmark.machine import product_rates
 from patchfree.benchmark.method import Fitted, Training, carry_out, check_scores
 from patchfree.benchmark.methods import find_method
-from patchfree.benchmark.pictures import write_scene
+from patchfree.benchmark.pictures import write_map, write_scene
 from patchfree.benchmark.protocols import split
 from patchfree.confusion import accuracies, confusion_counts
 from patchfree.device import choose_device
-from patchfree.files import write_bytes
 from patchfree.models import MODELS
 from patchfree.recipes import RECIPES
 from patchfree.split import Split, leak_audit
@@ -42,8 +41,7 @@ def classify(cell: Cell, tell: Tell) -> dict[str, Any]:
     legend = loaded.labels.legend
     mapped = check_scores(done.scores, cell.name, classes=len(legend), valid=valid)
     if cell.pictures is not None:
-        shown = figures.class_picture(mapped, legend, (255, 255, 255))
-        write_bytes(cell.pictures / f"{cell.picture}.png", figures.png(shown))
+        write_map(cell.pictures, cell.picture, mapped, np.where(chosen.test, loaded.labels.index, 0), legend)
     found = _accuracy(loaded, chosen, mapped)
     rates = product_rates(device) if fitted.train_flop is not None else {}
     return found | done.costs | _work_done(fitted, rates, done.costs) | facts

@@ -23,7 +23,7 @@ from patchfree.anomalies.scoring import detector_named, suppression_named
 from patchfree.benchmark.cell import Cell, Tell
 from patchfree.benchmark.loading import load_anomalies
 from patchfree.benchmark.method import Fitted, Method, Training, as_array, carry_out, check_finite, own_method
-from patchfree.benchmark.pictures import write_scene
+from patchfree.benchmark.pictures import map_file, write_scene
 from patchfree.device import choose_device
 from patchfree.errors import ConfigError
 from patchfree.files import write_bytes
@@ -180,7 +180,7 @@ def _pictures(cell: Cell, scene: Scene, truth: Bool[np.ndarray, "h w"], scores: 
     """The scores, and once for each scene its false colours and its mask, for the page."""
     assert cell.pictures is not None
     shown = score_picture(scores, float(np.nanquantile(scores, 0.999)))
-    write_bytes(cell.pictures / f"{cell.picture}.png", figures.png(shown))
+    write_bytes(map_file(cell.pictures, cell.picture), figures.png(shown))
     mask = np.where(truth[..., None], np.uint8(0), np.uint8(238)).repeat(3, axis=-1)
     text = f"{int(truth.sum()):,} pixels, only to measure"
     write_scene(cell.pictures, cell.scene_pictures, scene, mask, title="True anomalies", text=text)

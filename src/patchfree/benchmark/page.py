@@ -12,17 +12,18 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from patchfree.benchmark.pictures import errors_file, map_file
+from patchfree.benchmark.summary import Group, summarise
 from patchfree.benchmark.tables import (
     EXPLAINED,
-    Group,
     cut_short,
     facts,
     failures,
     machine,
     summaries,
-    summarise,
-    table,
+    tables,
 )
 from patchfree.figures import chart_axes, svg
 from patchfree.files import write_bytes
@@ -69,19 +70,18 @@ def write_page(path: Path, rows: Sequence[Row], task: Task, undone: Sequence[Cel
 def _group(group: Group, task: Task, pictures: Path) -> dict[str, Any]:
     """What the page shows of one scene under one protocol."""
     good = [line for line in group.lines if line.seeds]
-    best = max((line.measures[task.measures[0].name].mean for line in good), default=None)
-    head, *rest = table(group, task)
+    means = {line.title: line.measures[task.measures[0].name].mean for line in good}
+    ours = next((line.title for line in good if line.method == group.ours), None)
+    best = {title for title, mean in means.items() if mean == max(means.values())}
     return {
         "title": f"{group.title}: {task.protocol_title(group.protocol)}",
         "badge": _badge(group),
-        "headings": head,
-        "lines": [
+        "tables": [
             {
-                "cells": texts,
-                "ours": line.method == group.ours,
-                "best": bool(line.seeds) and line.measures[task.measures[0].name].mean == best,
+                "headings": head,
+                "lines": [{"cells": texts, "ours": texts[0] == ours, "best": texts[0] in best} for texts in rest],
             }
-            for line, texts in zip(group.lines, rest, strict=True)
+            for head, *rest in tables(group, task)
         ],
         "facts": facts(group),
         "failures": failures(group),
@@ -105,7 +105,7 @@ def _badge(group: Group) -> tuple[str, str] | None:
 
 
 def _maps(group: Group, task: Task, pictures: Path) -> dict[str, Any] | None:
-    """Pictures of the first seed's maps, and of the scene and its labels; None if there are none."""
+    """Pictures of the first seed's maps and their errors, and of the scene and its labels; None if there are none."""
     names = [row["scene_pictures"] for row in group.rows if row.get("scene_pictures")]
     about = next((path for name in names if (path := pictures / f"{name}.json").is_file()), None)
     if about is None:
@@ -114,17 +114,27 @@ def _maps(group: Group, task: Task, pictures: Path) -> dict[str, Any] | None:
     shown = [("Scene", scene["colours"], about.with_name(f"{about.stem}-scene.png"))]
     shown.append((scene["labels"], scene["labels_text"], about.with_name(f"{about.stem}-labels.png")))
     first = task.measures[0]
+    errors: list[tuple[str, str, Path]] = []
     for line in group.lines:
         row = next((row for row in group.rows if row["method"] == line.method and row.get("picture")), None)
-        if row is not None and (pictures / f"{row['picture']}.png").is_file():
-            text = f"{first.title.removesuffix(' %')} {row[first.name] * first.factor:.{first.digits}f}{' %' if first.factor == 100 else ''} at seed {row['seed']:.0f}"
-            shown.append((line.title, text, pictures / f"{row['picture']}.png"))
+        if row is None:
+            continue
+        text = f"{first.title.removesuffix(' %')} {row[first.name] * first.factor:.{first.digits}f}{' %' if first.factor == 100 else ''} at seed {row['seed']:.0f}"
+        for found, file in ((shown, map_file), (errors, errors_file)):
+            if (path := file(pictures, row["picture"])).is_file():
+                found.append((line.title, text, path))
     return {
         "aspect": f"{scene['columns']} / {scene['rows']}",
         "legend": scene["legend"],
-        "shown": [(title, text, base64.b64encode(file.read_bytes()).decode()) for title, text, file in shown],
+        "shown": _embedded(shown),
+        "errors": _embedded(errors),
         "wide": scene["columns"] > 2.5 * scene["rows"],
     }
+
+
+def _embedded(pictures: Sequence[tuple[str, str, Path]]) -> list[tuple[str, str, str]]:
+    """Title, text and the picture itself, in base 64."""
+    return [(title, text, base64.b64encode(path.read_bytes()).decode()) for title, text, path in pictures]
 
 
 def _accuracy_chart(group: Group, task: Task) -> str:
@@ -145,7 +155,8 @@ def _accuracy_chart(group: Group, task: Task) -> str:
         axes.plot([found.mean * measure.factor], [place], "D", color=colour, ms=6)
         axes.plot(values, [place] * len(values), "o", color="white", mec=colour, ms=4, mew=0.9)
     axes.set_yticks(range(len(lines)), [line.title for line in lines], fontsize=9)
-    axes.set_xlabel(f"{measure.title}: seeds, mean and 95 % interval of the mean", fontsize=9)
+    # The names of methods leave little room, and the text may begin below them.
+    axes.set_xlabel(f"{measure.title}: seeds, mean and 95 % interval of the mean", fontsize=9, loc="right")
     _plain(axes)
     return _svg(figure)
 
@@ -164,6 +175,9 @@ def _time_chart(group: Group, task: Task) -> str:
     for (x, y, line), up in zip(points, _apart(points), strict=True):
         axes.annotate(line.method, (x, y), xytext=(6, up), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.22, 0.15)
     axes.set_xlabel("seconds to train and map", fontsize=9)
     axes.set_ylabel(measure.title, fontsize=9)

@@ -1,14 +1,13 @@
-"""The results as tables: for each scene and protocol a line a method, with its spread and its difference to ours."""
+"""The results as tables: for each scene and protocol one of accuracies and one of costs, a line a method."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchfree.benchmark.statistics import Estimate, estimate, paired
+from patchfree.benchmark.statistics import Estimate
+from patchfree.benchmark.summary import Group, Line, median, summarise
 from patchfree.files import write_bytes
 
 if TYPE_CHECKING:
@@ -16,179 +15,55 @@ if TYPE_CHECKING:
     from patchfree.benchmark.rows import Row
     from patchfree.benchmark.tasks import Measure, Task
 
-COSTS = (
-    "train_seconds",
-    "predict_seconds",
-    "added_memory_bytes",
-    "parameters",
-    "predict_macs",
-    "train_share_of_rate",
-    "predict_share_of_rate",
-)
 
+def tables(group: Group, task: Task) -> list[list[list[str]]]:
+    """What stands of one scene under one protocol: how accurate each method is, and what it costs.
 
-@dataclass(frozen=True)
-class Line:
-    """What the seeds of one method came to.
-
-    Attributes:
-        method: its name.
-        title: for people.
-        seeds: those that have a result.
-        measures: by name of the measure.
-        costs: medians of the seeds by column, since a busy machine makes single ones long; None where nobody measured it.
-        behind: ours less this, over the seeds that both have, by name of the measures that are compared; none for ours itself.
-        time_ratio: its training and mapping time over ours, the median over seeds that one kind of machine did both of; None for ours itself.
-        errors: what went wrong, each once, with its seeds.
-        row: a row of it that has a result, for what does not change with the seed.
+    A table is its headings and a line a method; columns that nothing stands in are left out, and so is a table without
+    any. Methods that only failed have no costs.
     """
-
-    method: str
-    title: str
-    seeds: tuple[int, ...]
-    measures: dict[str, Estimate]
-    costs: dict[str, float | None]
-    behind: dict[str, Estimate]
-    time_ratio: float | None
-    errors: dict[str, tuple[int, ...]]
-    row: Row
+    found = (_accuracy_table(group, task), _cost_table(group))
+    return [kept for table in found if len((kept := _held(table))[0]) > 1]
 
 
-@dataclass(frozen=True)
-class Group:
-    """One scene under one protocol.
-
-    Attributes:
-        scene: name of the scene.
-        title: for people.
-        protocol: name of the protocol.
-        ours: the method that the others are compared with.
-        lines: a line a method, in the order of the rows.
-        rows: all its rows.
-    """
-
-    scene: str
-    title: str
-    protocol: str
-    ours: str
-    lines: list[Line]
-    rows: list[Row]
+def _accuracy_table(group: Group, task: Task) -> list[list[str]]:
+    compared = [m for m in task.measures if m.compared]
+    lines = [["method", "seeds", *(m.title for m in task.measures)]]
+    lines[0] += [f"{group.ours} − this, {m.title.removesuffix(' %')}" for m in compared]
+    for line in group.lines:
+        spreads = [spread(line.measures[m.name], m) if line.seeds else "–" for m in task.measures]
+        behind = [difference(line.behind.get(m.name), m) for m in compared]
+        lines.append([line.title, str(len(line.seeds)), *spreads, *behind])
+    return lines
 
 
-def summarise(rows: Sequence[Row], task: Task) -> list[Group]:
-    """Means, intervals and differences of rows, grouped by scene and protocol.
-
-    Ours is the user's own method if there is one, else the task's.
-    """
-    names = list(dict.fromkeys(row["method"] for row in rows))
-    own = [
-        name
-        for name in names
-        if any(row["method"] == name and row.get("own_file") and not row.get("error") for row in rows)
-    ]
-    groups = []
-    for scene, protocol in dict.fromkeys((row["scene"], row["protocol"]) for row in rows):
-        mine = [row for row in rows if (row["scene"], row["protocol"]) == (scene, protocol)]
-        ours = own[0] if own else task.ours
-        lines = [
-            _line([row for row in mine if row["method"] == name], mine, ours, task)
-            for name in names
-            if any(row["method"] == name for row in mine)
-        ]
-        groups.append(Group(scene, mine[0]["scene_title"], protocol, ours, lines, mine))
-    return groups
-
-
-def _line(rows: list[Row], all_rows: list[Row], ours: str, task: Task) -> Line:
-    name = rows[0]["method"]
-    good = [row for row in rows if not row.get("error")]
-    errors: dict[str, tuple[int, ...]] = {}
-    for row in rows:
-        if row.get("error"):
-            errors[row["error"]] = (*errors.get(row["error"], ()), row["seed"])
-    theirs = {row["seed"]: row for row in all_rows if row["method"] == ours and not row.get("error")}
-    if theirs and ours in task.methods and not task.methods[ours].random:
-        theirs = dict.fromkeys((row["seed"] for row in all_rows), next(iter(theirs.values())))  # one stands for all
-    shared = [row for row in good if row["seed"] in theirs]
-    compared = name != ours and bool(shared)
-
-    def spent(row: Row) -> float:
-        return float(row["train_seconds"] + row["predict_seconds"])
-
-    ratios = [
-        spent(row) / spent(theirs[row["seed"]])
-        for row in shared
-        if row["processor"] == theirs[row["seed"]]["processor"]
-    ]
-    return Line(
-        method=name,
-        title=rows[0]["title"],
-        seeds=tuple(sorted(row["seed"] for row in good)),
-        measures={m.name: found for m in task.measures if (found := estimate([row[m.name] for row in good]))},
-        costs={cost: _median(good, cost) for cost in COSTS},
-        behind={m.name: _behind(theirs, good, m.name) for m in task.measures if m.compared and compared},
-        time_ratio=statistics.median(ratios) if compared and ratios else None,
-        errors=errors,
-        row=good[0] if good else rows[0],
-    )
+def _cost_table(group: Group) -> list[list[str]]:
+    lines = [["method", "train s", "map s", f"time ÷ {group.ours}", "memory MB"]]
+    lines[0] += ["parameters, M", "GMAC a map", "share of rate: train / map"]
+    for line in group.lines:
+        if not line.seeds:
+            continue
+        costs = line.costs
+        shares = [costs["train_share_of_rate"], costs["predict_share_of_rate"]]
+        lines.append(
+            [
+                line.title,
+                amount(costs["train_seconds"]),
+                amount(costs["predict_seconds"]),
+                amount(line.time_ratio),
+                amount(costs["added_memory_bytes"], 1e-6, whole=True),
+                amount(costs["parameters"], 1e-6),
+                amount(costs["predict_macs"], 1e-9),
+                "–" if shares[0] is None else " / ".join("–" if share is None else f"{share:.0%}" for share in shares),
+            ]
+        )
+    return lines
 
 
-def _behind(theirs: dict[int, Row], good: list[Row], measure: str) -> Estimate:
-    """The paired difference of a measure over the seeds that both have, of which there is one at least."""
-    found = paired({seed: row[measure] for seed, row in theirs.items()}, {row["seed"]: row[measure] for row in good})
-    assert found is not None
-    return found
-
-
-HEADINGS = (
-    "train s",
-    "map s",
-    "time ÷ {ours}",
-    "memory MB",
-    "parameters, M",
-    "GMAC a map",
-    "of rate: train / map",
-)
-
-
-def cells(line: Line, task: Task) -> list[str]:
-    """A line as text, one entry a column."""
-    if not line.seeds:
-        return [line.title, "0", *["–"] * (len(headings(task, "")) - 2)]
-    costs = line.costs
-    shares = [costs["train_share_of_rate"], costs["predict_share_of_rate"]]
-    return [
-        line.title,
-        str(len(line.seeds)),
-        *(spread(line.measures[m.name], m) for m in task.measures),
-        *(difference(line.behind.get(m.name), m) for m in task.measures if m.compared),
-        amount(costs["train_seconds"]),
-        amount(costs["predict_seconds"]),
-        "–" if line.time_ratio is None else amount(line.time_ratio),
-        amount(costs["added_memory_bytes"], 1e-6, whole=True),
-        amount(costs["parameters"], 1e-6),
-        amount(costs["predict_macs"], 1e-9),
-        "–" if shares[0] is None else " / ".join("–" if share is None else f"{share:.0%}" for share in shares),
-    ]
-
-
-def headings(task: Task, ours: str) -> list[str]:
-    """What stands above the columns."""
-    compared = (f"{ours} − this, {m.title.removesuffix(' %')}" for m in task.measures if m.compared)
-    return [
-        "method",
-        "seeds",
-        *(m.title for m in task.measures),
-        *compared,
-        *(text.format(ours=ours) for text in HEADINGS),
-    ]
-
-
-def table(group: Group, task: Task) -> list[list[str]]:
-    """Headings, then a line a method; columns that nothing stands in are left out."""
-    lines = [headings(task, group.ours), *(cells(line, task) for line in group.lines)]
-    held = [any(line[column] != "–" for line in lines[1:]) for column in range(len(lines[0]))]
-    return [[text for text, kept in zip(line, held, strict=True) if kept] for line in lines]
+def _held(table: list[list[str]]) -> list[list[str]]:
+    """A table without the columns that nothing stands in."""
+    held = [column == 0 or any(line[column] != "–" for line in table[1:]) for column in range(len(table[0]))]
+    return [[text for text, kept in zip(line, held, strict=True) if kept] for line in table]
 
 
 def overview(groups: Sequence[Group], task: Task) -> list[list[str]]:
@@ -318,16 +193,11 @@ def machine(rows: Sequence[Row]) -> list[str]:
         rates = [
             f"{name.removeprefix('rate_')} {rate / 1e9:,.0f} GFLOP/s"
             for name in ("rate_float32", "rate_bfloat16")
-            if (rate := _median(mine, name)) is not None
+            if (rate := median(mine, name)) is not None
         ]
         product = f"; matrix product of 2048 x 2048, median over the rows: {', '.join(rates)}" if rates else ""
         said.append(f"{place[0]}; torch {place[1]}; {codes}{product}")
     return said
-
-
-def _median(rows: Sequence[Row], name: str) -> float | None:
-    values = [float(row[name]) for row in rows if row.get(name) is not None]
-    return statistics.median(values) if values else None
 
 
 def markdown(rows: Sequence[Row], task: Task, undone: Sequence[Cell]) -> str:
@@ -345,7 +215,7 @@ def markdown(rows: Sequence[Row], task: Task, undone: Sequence[Cell]) -> str:
         parts += [f"## {title}", lines_of(lines)]
     for group in groups:
         parts += [f"## {group.title}: {task.protocol_title(group.protocol)}", " ".join(facts(group))]
-        parts.append(lines_of(table(group, task)))
+        parts += [lines_of(lines) for lines in tables(group, task)]
         wrong = failures(group)
         parts += ["\n".join(f"- {text}" for text in wrong)] if wrong else []
     left = list(cells_by_place(list(undone)))
@@ -363,8 +233,8 @@ def lines_of(lines: Sequence[Sequence[str]]) -> str:
 
 EXPLAINED = (
     "Mean ± standard deviation [95 % interval of the mean] over seeds; a seed is another split (unless the split is given), other weights, another "
-    "sampling. Differences are paired by seed. Seconds, memory and shares are medians over seeds. Memory is what training and mapping add to the program. The "
-    "last column is the share of the matrix-product rate of the number type that was used, measured just after; convolutions can do better than the product."
+    "sampling. Differences are paired by seed. Seconds, memory and shares are medians over seeds. Memory is what training and mapping add to the program. "
+    "Share of rate: operations a second, over those of a matrix product of the same number type, measured just after; convolutions can do better than it."
 )
 
 
