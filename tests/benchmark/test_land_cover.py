@@ -73,6 +73,16 @@ def test_the_aim_of_time_asks_for_accuracy_and_time(ours, seconds, said, results
     assert aim[2] == said
 
 
+def test_methods_that_ours_does_not_beat_are_named(results):
+    rivals = {"svm": 0.5, "ssrn": 0.92, "rf": 0.9}
+    rows = rows_of("separate", rivals | {"default": 0.9}) + rows_of("per-class:10", {"svm": 0.5, "default": 0.9})
+    found = [r | {"mean_iou": 0.95} if r["method"] == "rf" else r for r in rows]  # as many pixels right, other classes
+    assert list(land_cover.not_beaten(results(found))) == [
+        ["indian-pines: separate blocks", "rf", "+0.0 (2 seeds)", "-14.5 (2 seeds)"],
+        ["indian-pines: separate blocks", "ssrn", "-2.0 (2 seeds)", "-2.0 (2 seeds)"],
+    ]
+
+
 def test_rows_of_networks_cut_short_do_not_count(results):
     found = results([*rows_of("separate", {"svm": 0.5, "default": 0.9}), row("default", "separate", 0, 0.1, steps=5)])
     assert found.line("indian-pines", "separate", "default").measures["overall_accuracy"].mean == pytest.approx(0.905)
