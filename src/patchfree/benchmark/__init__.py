@@ -5,7 +5,7 @@ is compared, `cell` does one method on one split in a process of its own, `tasks
 of them and resumes, `tables` and `page` show it.
 
 A method is a function `fit(training) -> Fitted`; a file with such a function joins the comparison
-(docs/benchmarks.md).
+(docs/comparing.md).
 """
 
 from patchfree.benchmark.method import Fitted, Training

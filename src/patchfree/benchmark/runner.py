@@ -114,7 +114,7 @@ def _request(cell: Cell, method: Method, data: str) -> str:
         "seed": cell.seed,
         "method": cell.name,
         "identity": method.identity,
-        "code": digest("benchmark.protocols", *method.modules) if method.modules else None,
+        "code": digest("benchmark.protocols", *method.modules),
         "device": cell.device.partition(":")[0],
         "steps": cell.steps if method.takes_steps else None,
         "version": __version__,
