@@ -70,18 +70,25 @@ def write_page(path: Path, rows: Sequence[Row], task: Task, undone: Sequence[Cel
 def _group(group: Group, task: Task, pictures: Path) -> dict[str, Any]:
     """What the page shows of one scene under one protocol."""
     good = [line for line in group.lines if line.seeds]
-    means = {line.title: line.measures[task.measures[0].name].mean for line in good}
-    ours = next((line.title for line in good if line.method == group.ours), None)
-    best = {title for title, mean in means.items() if mean == max(means.values())}
+    best = max((line.measures[task.measures[0].name].mean for line in good), default=None)
     return {
         "title": f"{group.title}: {task.protocol_title(group.protocol)}",
         "badge": _badge(group),
         "tables": [
             {
                 "headings": head,
-                "lines": [{"cells": texts, "ours": texts[0] == ours, "best": texts[0] in best} for texts in rest],
+                "lines": [
+                    {
+                        "cells": texts,
+                        "ours": line.method == group.ours,
+                        "best": bool(line.seeds) and line.measures[task.measures[0].name].mean == best,
+                    }
+                    for line, texts in zip(lines, rest, strict=True)
+                ],
             }
-            for head, *rest in tables(group, task)
+            for (head, *rest), lines in zip(
+                tables(group, task), (group.lines, good), strict=False
+            )  # costs may be missing
         ],
         "facts": facts(group),
         "failures": failures(group),
