@@ -1,4 +1,4 @@
-"""Networks of two dates beside plain baselines, as tables for docs/benchmarks.md.
+"""Networks of two dates beside plain controls, as tables for docs/benchmarks.md.
 
 python benchmarks/change_supervised.py sparse --data FOLDER    # taizhou: 50 changed and 50 unchanged pixels of one half, tested on the other
 python benchmarks/change_supervised.py overfit --data FOLDER   # levir_sample: the published form on the 11 pairs, at half their sides

@@ -20,13 +20,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from patchfree.benchmark.loading import load
+from patchfree.benchmark.loading import Loaded, load
 from patchfree.benchmark.protocols import split
 from patchfree.benchmark.scenes import described_scenes
 from patchfree.blocks import block_split
 from patchfree.confusion import accuracies, confusion_counts
 from patchfree.device import choose_device
 from patchfree.fit import Trainer, class_offsets
+from patchfree.labels import Labels
 from patchfree.models import _walks
 from patchfree.models._walks import SHARPNESS, STOP, SURE, links, walk
 from patchfree.models.freenet_ensemble import weights_of
@@ -131,26 +132,7 @@ def scores_of(name: str, seed: int, data: Path | None, out: Path, changes: dict)
     if path.is_file():
         with np.load(path) as kept:
             return dict(kept)
-    loaded = load(described_scenes()[name], data)
-    labels = loaded.labels
-    if name == "enmap-potsdam":
-        assert loaded.official is not None
-        known = loaded.official.train | loaded.official.val
-        rows, cols = np.indices(known.shape) // TILE
-        tiles = rows * (known.shape[1] // TILE + 1) + cols
-        order = np.random.default_rng(0).permutation(np.unique(tiles[known]))
-        judged = known & np.isin(tiles, order[seed - SEEDS[name].start :: FOLDS])
-        learnt = known & ~judged
-        assert not (judged & loaded.official.test).any()
-    else:
-        outer = split("separate", loaded, seed)
-        side = labels.within(outer.train | outer.val)
-        labels = side.without(
-            v for v, n in zip(side.values, side.counts, strict=True) if n < 2
-        )  # too few to split again
-        inner = block_split(labels, seed=seed)
-        learnt, judged = inner.train | inner.val, inner.test
-        assert not (judged & outer.test).any()
+    loaded, labels, learnt, judged = fold(name, seed, data)
     recipe = get_recipe("default", **changes).resolved(apart=True)
     index, k = np.where(learnt, labels.index, 0), len(labels.legend)
     scene, valid, device = loaded.scene, loaded.scene.valid, choose_device()
@@ -184,6 +166,31 @@ def scores_of(name: str, seed: int, data: Path | None, out: Path, changes: dict)
     out.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **kept)
     return kept
+
+
+def fold(name: str, seed: int, data: Path | None) -> tuple[Loaded, Labels, np.ndarray, np.ndarray]:
+    """A scene, its labels, the pixels to learn from, and the validation pixels to judge at; no test pixel is among either."""
+    loaded = load(described_scenes()[name], data)
+    labels = loaded.labels
+    if name == "enmap-potsdam":
+        assert loaded.official is not None
+        known = loaded.official.train | loaded.official.val
+        rows, cols = np.indices(known.shape) // TILE
+        tiles = rows * (known.shape[1] // TILE + 1) + cols
+        order = np.random.default_rng(0).permutation(np.unique(tiles[known]))
+        judged = known & np.isin(tiles, order[seed - SEEDS[name].start :: FOLDS])
+        learnt = known & ~judged
+        assert not (judged & loaded.official.test).any()
+    else:
+        outer = split("separate", loaded, seed)
+        side = labels.within(outer.train | outer.val)
+        labels = side.without(
+            v for v, n in zip(side.values, side.counts, strict=True) if n < 2
+        )  # too few to split again
+        inner = block_split(labels, seed=seed)
+        learnt, judged = inner.train | inner.val, inner.test
+        assert not (judged & outer.test).any()
+    return loaded, labels, learnt, judged
 
 
 def measured(

@@ -5,17 +5,25 @@ type, measured here and now. Memory is kept between steps, as a training keeps i
 asserts nothing.
 
     python benchmarks/speed.py freenet freenet-half
+    python benchmarks/speed.py freenet --out docs/results/speed.csv    # what docs/benchmarks.md is made from
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import datetime
+import io
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from patchfree.benchmark.machine import product_rate, seconds
+from patchfree.benchmark.machine import processor, product_rate, seconds
+from patchfree.benchmark.runner import commit
 from patchfree.device import choose_device, choose_precision
+from patchfree.files import write_bytes
 from patchfree.heap import freed_memory_kept
 from patchfree.losses import masked_cross_entropy
 from patchfree.models import MODELS
@@ -29,14 +37,21 @@ def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", default=SINGLE, help="by name; else all of one date")
+    parser.add_argument("--out", type=Path, help="a CSV to write the figures to")
     given = parser.parse_args()
     device = choose_device()
     with freed_memory_kept(device.type == "cpu"):
-        measure(given.networks, device)
+        rows = measure(given.networks, device)
+    if given.out is not None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_bytes(given.out, text.getvalue().encode())
 
 
-def measure(networks: list[str], device: torch.device) -> None:
-    """Print the table."""
+def measure(networks: list[str], device: torch.device) -> list[dict[str, Any]]:
+    """Print the table; returns its figures."""
     types = [torch.float32]
     if choose_precision("auto", device) == torch.bfloat16:
         types.append(torch.bfloat16)
@@ -46,6 +61,13 @@ def measure(networks: list[str], device: torch.device) -> None:
         print(f"matrix product {dtype}: {rate / 1e9:.0f} GFLOP/s")
     print("| scene | network | type | step s | map s | step TFLOP | step: share of rate | map: share of rate |")
     print("|---|---|---|---|---|---|---|---|")
+    here = {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "commit": commit(),
+        "processor": processor(device),
+        "torch": torch.__version__,
+    }
+    found = []
     for scene, (bands, classes, rows, cols) in SCENES.items():
         for name in networks:
             for dtype in types:
@@ -72,11 +94,25 @@ def measure(networks: list[str], device: torch.device) -> None:
                 step_s = seconds(step, device, REPEATS)[REPEATS // 2]
                 with torch.inference_mode():
                     map_s = seconds(forward, device, REPEATS)[REPEATS // 2]
+                found.append(
+                    {
+                        "scene": scene,
+                        "network": name,
+                        "type": str(dtype).removeprefix("torch."),
+                        "step_seconds": step_s,
+                        "map_seconds": map_s,
+                        "step_flop": work,
+                        "map_flop": map_work,
+                        "rate": rates[dtype],
+                        **here,
+                    }
+                )
                 print(
                     f"| {scene} | {name} | {str(dtype).removeprefix('torch.')} | {step_s:.3f} | {map_s:.3f} | {work / 1e12:.3f} | "
                     f"{work / step_s / rates[dtype]:.0%} | {map_work / map_s / rates[dtype]:.0%} |",
                     flush=True,
                 )
+    return found
 
 
 if __name__ == "__main__":

@@ -72,11 +72,11 @@ def write_matlab(data, name, *, variable=None, shape=SHAPE):
             scipy.io.savemat(inside / f"{part}.mat", {part_name: values})
 
 
-def write_tif(path, values):
+def write_tif(path, values, crs=None):
     layers = values.transpose(2, 0, 1) if values.ndim == 3 else values[None]
     profile = {"driver": "GTiff", "count": len(layers), "height": layers.shape[1], "width": layers.shape[2]}
     with rasterio.open(
-        path, "w", **profile, dtype=layers.dtype, transform=rasterio.Affine(2.5, 0, 0, 0, -2.5, 0)
+        path, "w", **profile, dtype=layers.dtype, crs=crs, transform=rasterio.Affine(2.5, 0, 0, 0, -2.5, 0)
     ) as file:
         file.write(layers)
 

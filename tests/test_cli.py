@@ -31,6 +31,7 @@ from jobs import (
 )
 from patchfree import show
 from patchfree.models.freenet_ensemble import MEMBERS
+from patchfree.progress import Progress
 from patchfree.run import load_run
 
 
@@ -634,3 +635,14 @@ def test_a_scene_in_other_units_is_refused_and_not_mapped_in_silence(cli, run, t
     scene, _ = synthetic(noise=0.15)
     path = write_scene(tmp_path / "scaled.tif", dataclasses.replace(scene, values=scene.values * np.float32(10_000)))
     cli.refused(2, "standard deviations apart.* other units", "map", run, path, "--out", tmp_path / "map.tif")
+
+
+def test_without_a_terminal_each_tenth_is_a_line_and_a_single_step_is_one(capsys):
+    with show.progress() as tell:
+        for done in range(101):
+            tell("field", Progress("estimate", done, 100, loss=0.5))
+        for done in (0, 1):
+            tell("field", Progress("report", done, 1))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["field: training 0/100 loss 0.500", "field: training 10/100 loss 0.500"]
+    assert lines[10:] == ["field: training 100/100 loss 0.500", "field: writing the report"]

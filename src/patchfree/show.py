@@ -325,7 +325,7 @@ def _plain_progress() -> Callable[[str, Progress], None]:
     seen: set[tuple[str, str, int]] = set()
 
     def tell(name: str, state: Progress) -> None:
-        tenth = 10 * state.done // max(1, state.total)
+        tenth = 10 * state.done // state.total if state.total > 1 else 0  # a single step is said when it begins
         key = (name, state.phase, tenth)
         if key not in seen:
             seen.add(key)

@@ -254,7 +254,7 @@ def test_a_module_beside_a_method_can_be_imported_and_its_prints_are_no_part_of_
     answer = cli("benchmark", "--out", tmp_path / "b", "--scenes-file", folder / "mine.toml", "--protocol", "per-class:8",
                  "--method", tmp_path / "mine.py", "--seeds", 1)  # fmt: skip
     assert answer.code == 0, answer.err
-    assert "LOUD" not in answer.out
+    assert not re.search("LOUD|loaded", answer.out)
 
 
 def test_where_everything_fails_so_does_the_command(folder, tmp_path, cli):
@@ -359,11 +359,47 @@ def test_a_cells_memory_is_its_own(folder, tmp_path):
     assert small < 100e6
 
 
-def test_another_method_scene_or_seed_is_another_request(folder, tmp_path):
-    first = run_benchmark(plan(folder, tmp_path)).rows[0]["request"]
-    other = run_benchmark(plan(folder, tmp_path, first_seed=1)).rows[0]["request"]
-    assert first != other
-    assert {row["request"] for row in read_rows(tmp_path / "classification.csv")} == {first, other}
+@pytest.mark.parametrize(
+    "change", [{"first_seed": 1}, {"methods": ("rf",)}, {"scenes": ("half",)}, {"protocols": ("per-class:4",)}]
+)
+def test_another_method_scene_protocol_or_seed_is_another_row(change, folder, tmp_path):
+    own = tmp_path / "scene"
+    shutil.copytree(folder, own)
+    text = (own / "mine.toml").read_text()
+    (own / "mine.toml").write_text(text + text.replace("[field]", "[half]") + "bands = 5\n")
+    rows = [run_benchmark(plan(own, tmp_path / "out", **given)).rows[0] for given in ({}, change)]
+    kept = read_rows(tmp_path / "out" / "classification.csv")
+    assert sorted(row["request"] for row in kept) == sorted({row["request"] for row in rows})
+    assert len(kept) == 2
+
+
+def test_a_scene_that_cannot_be_read_is_a_row_with_its_error_and_the_rest_goes_on(folder, tmp_path):
+    own = tmp_path / "scene"
+    shutil.copytree(folder, own)
+    (own / "shares.mat").write_bytes(b"MATLAB 5.0 MAT-file, cut short")
+    more = '[broken]\nscene = "field.hdr"\nabundances = "shares.mat"\n'
+    (own / "mine.toml").write_text((own / "mine.toml").read_text() + more)
+    rows = run_benchmark(plan(own, tmp_path / "out", scenes=("broken", "field"))).rows
+    wrong, right = sorted(rows, key=lambda row: row["scene"])
+    assert "shares.mat cannot be read as a MATLAB file" in wrong["error"]
+    assert right["overall_accuracy"] > 0.5
+
+
+def test_one_count_of_operations_is_enough_for_a_share_of_the_rate(folder, tmp_path):
+    (tmp_path / "counted.py").write_text(OWN.replace(".sum(1))", ".sum(1), predict_flop=1e6)"))
+    (row,) = run_benchmark(plan(folder, tmp_path / "out", methods=(str(tmp_path / "counted.py"),))).rows
+    assert row["predict_share_of_rate"] == pytest.approx(1e6 / row["predict_seconds"] / row["rate_float32"])
+    assert row["train_share_of_rate"] is None
+
+
+@pytest.mark.parametrize(
+    ("protocol", "said"),
+    [("per-class:8", "random split: optimistic"), ("separate:6:1", "separate blocks: test pixels at least 2 px away")],
+)
+def test_the_badge_says_how_far_test_pixels_are(protocol, said, folder, tmp_path):
+    run_benchmark(plan(folder, tmp_path, protocols=(protocol,)))
+    (badge,) = re.findall(r'<span class="(badge[^"]*)">([^<]*)</span>', (tmp_path / "classification.html").read_text())
+    assert badge == ("badge warn" if "optimistic" in said else "badge", said)
 
 
 def test_a_row_is_made_anew_in_its_place_where_the_labels_changed_and_not_where_a_title_did(folder, tmp_path):
@@ -372,7 +408,10 @@ def test_a_row_is_made_anew_in_its_place_where_the_labels_changed_and_not_where_
     asked = plan(own, tmp_path / "out")
     first = run_benchmark(asked).rows[0]
     (own / "mine.toml").write_text((own / "mine.toml").read_text().replace("My field", "Another name"))
-    assert run_benchmark(asked).rows[0]["scene_title"] == first["scene_title"]
+    before = (tmp_path / "out" / "classification.csv").read_bytes()
+    assert run_benchmark(asked).rows[0]["scene_title"] == "Another name"
+    assert "## Another name: random" in (tmp_path / "out" / "classification.md").read_text()
+    assert (tmp_path / "out" / "classification.csv").read_bytes() == before
     _, labels = synthetic(rows=24, cols=26, bands=10)
     truth = labels.index.astype(np.uint8)
     truth[:3] = 0

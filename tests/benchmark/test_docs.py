@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
@@ -15,7 +16,9 @@ from patchfree.benchmark.method import own_method
 from patchfree.benchmark.methods import METHODS
 from patchfree.benchmark.scenes import described_scenes
 from patchfree.benchmark.tasks import get_task
+from patchfree.blocks import block_split
 from patchfree.cli import app
+from patchfree.demo import indian_pines
 
 PAGE = (Path(__file__).parents[2] / "docs" / "comparing.md").read_text(encoding="utf-8")
 
@@ -52,6 +55,16 @@ def test_the_scene_of_the_page_is_described_as_it_must_be(tmp_path):
     (text,) = blocks("toml")
     (tmp_path / "mine.toml").write_text(text)
     assert described_scenes(tmp_path / "mine.toml")["my-fields"].classes == ("wheat", "oats", "bare soil")
+
+
+def test_what_a_wider_strip_leaves_of_indian_pines_is_what_the_page_says():
+    _, labels = indian_pines()
+    splits = [block_split(labels, size=18, buffer=strip, seed=0) for strip in (1, 3, 6, 9)]
+    both = [len({*np.unique(labels.index[s.train | s.val])} & {*np.unique(labels.index[s.test])}) for s in splits]
+    known = [int((s.train | s.val).sum()) for s in splits]
+    text = " ".join(PAGE.split())
+    assert "1, 3, 6 and 9 pixels leave {}, {}, {} and {} of 16 classes on both sides".format(*both) in text
+    assert "{}, {}, {} and {} training pixels (seed 0)".format(*known) in text
 
 
 def test_every_method_stands_in_the_table():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import platform
 from pathlib import Path
 
 import numpy as np
@@ -53,4 +53,4 @@ def test_the_rate_of_the_machine_is_that_of_its_types():
 
 def test_the_processor_is_named_with_its_threads():
     assert f"{torch.get_num_threads()} threads" in processor(CPU)
-    assert sys.platform not in processor(CPU)
+    assert platform.node() not in processor(CPU)  # nobody's machine is named in a table

@@ -12,7 +12,7 @@ from conftest import synthetic
 from patchfree.benchmark.cell import Cell
 from patchfree.benchmark.classify import _training
 from patchfree.benchmark.loading import Loaded
-from patchfree.benchmark.method import Fitted, check_fitted, check_scores, own_method
+from patchfree.benchmark.method import Fitted, check_fitted, check_scores, counted, own_method
 from patchfree.benchmark.protocols import split
 from patchfree.benchmark.scenes import Described
 from patchfree.errors import ConfigError
@@ -60,6 +60,14 @@ def test_the_map_is_the_class_of_the_largest_score(kind):
     assert (check_scores(torch.from_numpy(scores), "m", classes=2, valid=valid) == mapped).all()
 
 
+def test_scores_of_torch_are_not_rounded():
+    scores = torch.zeros(2, 3, 4, dtype=torch.float64)
+    scores[1] = 1e-12
+    scores += 1.0
+    assert (check_scores(scores, "m", classes=2, valid=VALID) == 2).all()
+    assert (check_scores(scores.bfloat16(), "m", classes=2, valid=VALID) == 1).all()
+
+
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
@@ -89,6 +97,13 @@ def test_what_is_no_trained_method_is_refused():
         check_fitted(np.zeros(3), "m")
     fitted = Fitted(score=lambda: 1)
     assert check_fitted(fitted, "m") is fitted
+
+
+def test_operations_may_be_counted_by_a_function():
+    fitted = check_fitted(Fitted(score=lambda: 1, train_flop=lambda: 7), "m")
+    assert counted(fitted, "m") == {"train_flop": 7.0, "predict_flop": None}
+    with pytest.raises(ConfigError, match=r"train_flop\(\) of m gave 'many'; need a number"):
+        counted(Fitted(score=lambda: 1, train_flop=lambda: "many"), "m")
 
 
 def test_a_file_with_fit_is_a_method_named_by_its_docstring(tmp_path):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pyogrio
 import pytest
 import scipy.io
+import shapely
 
 import benchmark_files as published
 from patchfree.benchmark.loading import fingerprint, load
@@ -129,6 +131,20 @@ def test_abundances_of_another_scene_are_refused(tmp_path):
         load(SCENES["jasper-ridge"], tmp_path)
 
 
+def test_a_file_that_cannot_be_read_is_named_and_has_a_fingerprint_of_its_own(tmp_path):
+    published.write_jasper(tmp_path, matlab=True)
+    whole = fingerprint(SCENES["jasper-ridge"], tmp_path)
+    (tmp_path / "end4.mat").write_bytes((tmp_path / "end4.mat").read_bytes()[:200])
+    with pytest.raises(
+        LabelError, match=r"end4.mat cannot be read as a MATLAB file: .* Get the file from its publisher"
+    ):
+        load(SCENES["jasper-ridge"], tmp_path)
+    assert fingerprint(SCENES["jasper-ridge"], tmp_path) != whole
+    (tmp_path / "jasperRidge2_R198.mat").write_bytes(b"no file of MATLAB")
+    with pytest.raises(SceneError, match=r"R198.mat cannot be read as a MATLAB file"):
+        load(SCENES["jasper-ridge"], tmp_path)
+
+
 def test_indian_pines_is_built_in():
     loaded = load(SCENES["indian-pines"], None)
     assert loaded.scene.values.shape == (200, 145, 145)
@@ -246,6 +262,30 @@ def test_names_of_classes_are_not_given_twice(field):
         load(described_scenes(field)["field"], None)
 
 
+def test_what_training_is_told_of_a_file_can_be_said_of_a_scene(field):
+    values = published.cube(4).astype(np.int16)
+    values[3, 5] = -7
+    published.write_tif(field.parent / "b" / "scene-b.tif", values, crs="EPSG:32633")
+    squares = shapely.to_wkb([shapely.box(0, -20, 20, 0), shapely.box(22.5, -20, 45, 0)])
+    facts = [np.array([5, 6]), np.array(["maize", "oats"], object)]
+    for layer, first in (("other", 1), ("fields", 0)):
+        pyogrio.raw.write(
+            field.parent / "b" / "areas.gpkg", squares[first:], [fact[first:] for fact in facts], ["number", "crop"],
+            geometry_type="Polygon", crs="EPSG:32633", layer=layer, driver="GPKG", append=first == 0,
+        )  # fmt: skip
+    field.write_text(
+        '[field]\nscene = "scene-b.tif"\nlabels = "areas.gpkg"\nlayer = "fields"\nclass_field = "crop"\nnodata = -7\n'
+        "drop_bands = [2]\nbands = 3\n"
+    )
+    loaded = load(described_scenes(field)["field"], None)
+    assert loaded.scene.bands.numbers == (1, 3)
+    assert np.argwhere(~loaded.scene.valid).tolist() == [[3, 5]]
+    assert [(entry.name, count) for entry, count in zip(loaded.labels.legend, loaded.labels.counts, strict=True)] == [
+        ("maize", 64),
+        ("oats", 72),
+    ]
+
+
 def test_the_fingerprint_is_that_of_what_is_read(field):
     described = described_scenes(field)["field"]
     first = fingerprint(described, None)
@@ -273,7 +313,12 @@ def test_the_fingerprint_is_that_of_what_is_read(field):
             "has ignore_classes = .'b'.; need a list of class values",
         ),
         ("[a]\nscene = 'x'\nlabels = 'y'\nlabel_scale = 0", "has label_scale = 0; need a whole number from 1"),
+        ("[a]\nscene = 'x'\nlabels = 'y'\nnodata = 'none'", "has nodata = 'none'; need a number"),
+        ("[a]\nscene = 'x'\nlabels = 'y'\ndrop_bands = 3", "has drop_bands = 3; need a list of numbers of bands"),
+        ("[a]\nscene = 'x'\nlabels = 'y'\nclass_field = 3", "has class_field = 3; need the name of an attribute"),
         ("[a]\nscene = 'x'\nlabels = 'y'\nofficial_random = 1", "has official_random = 1; need true or false"),
+        ("[a]\nbuilt_in = 'x'", "scene a has built_in = 'x'; there is indian_pines"),
+        ("[a]\nsynthetic = { rows = 3 }", "scene a has synthetic = {'rows': 3}; need rows, columns, bands and classes"),
         ("a = 3", "a = 3 stands outside of a scene"),
         ("[a", "cannot be read as a list of scenes"),
     ],

@@ -16,7 +16,6 @@ def test_the_interval_is_students(n):
     low, high = stats.t.interval(0.95, n - 1, loc=values.mean(), scale=stats.sem(values))
     assert (found.n, found.mean, found.std) == (n, pytest.approx(values.mean()), pytest.approx(stats.tstd(values)))
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
-    assert found.p is None
 
 
 @pytest.mark.parametrize("n", [2, 5, 12])
@@ -27,7 +26,7 @@ def test_the_paired_difference_is_that_of_the_paired_t_test(n):
     expected = stats.ttest_rel(ours, theirs)
     low, high = expected.confidence_interval(0.95)
     assert found.mean == pytest.approx((ours - theirs).mean())
-    assert (found.low, found.high, found.p) == (pytest.approx(low), pytest.approx(high), pytest.approx(expected.pvalue))
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
 
 
 def test_only_seeds_that_both_have_are_paired():
@@ -42,6 +41,6 @@ def test_one_seed_has_no_interval_and_none_no_mean():
     assert estimate([]) is None
 
 
-def test_differences_that_do_not_vary_have_no_test():
+def test_differences_that_do_not_vary_have_an_interval_of_no_width():
     found = paired({0: 2.0, 1: 3.0}, {0: 1.0, 1: 2.0})
-    assert (found.mean, found.std, found.p) == (1.0, 0.0, None)
+    assert (found.mean, found.std, found.low, found.high) == (1.0, 0.0, 1.0, 1.0)

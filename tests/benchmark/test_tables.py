@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from patchfree.benchmark.summary import summarise
-from patchfree.benchmark.tables import facts, markdown, overview, tables
+from patchfree.benchmark.tables import facts, machine, markdown, over_scenes, overview, tables
 from patchfree.benchmark.tasks import get_task
 
 TASK = get_task("classification")
@@ -16,7 +16,7 @@ def row(method, seed, oa, iou, *, scene="field", protocol="separate", error=None
         "task": "classification", "scene": scene, "scene_title": scene.title(), "protocol": protocol, "seed": seed,
         "method": method, "title": method.upper(), "overall_accuracy": oa, "average_accuracy": oa, "kappa": oa, "mean_iou": iou,
         "train_seconds": seconds, "predict_seconds": 0.0, "error": error, "date": "2026-01-01", "processor": "p", "torch": "t",
-        "version": "1", "commit": "c",
+        "version": "1", "commit": "c", "device": "cpu",
     }  # fmt: skip
 
 
@@ -90,3 +90,39 @@ def test_a_given_split_is_said_to_be_one():
     (drawn,) = summarise([row("svm", 0, 0.5, 0.5)], TASK)
     assert any("The split is given: seeds differ in weights and sampling only" in text for text in facts(given))
     assert not any("The split is given" in text for text in facts(drawn))
+
+
+def test_over_scenes_each_method_has_its_mean_and_its_worst_scene():
+    rows = [row(m, 0, oa, 0.5, scene=scene, seconds=s)
+            for m, scene, oa, s in (("svm", "field", 0.5, 1.0), ("svm", "town", 0.9, 3.0), ("default", "field", 0.8, 2.0), ("rf", "town", 0.4, 4.0))
+            ]  # fmt: skip
+    ((title, (head, *lines)),) = over_scenes(summarise(rows, TASK), TASK)
+    assert title == "All scenes: separate blocks"
+    assert head == ["method", "scenes", "OA %, mean of scenes", "worst scene", "train + map s, mean"]
+    assert lines == [
+        ["SVM", "2", "70.0", "50.0 (Field)", "2"],
+        ["DEFAULT", "1", "80.0", "80.0 (Field)", "2"],
+        ["RF", "1", "40.0", "40.0 (Town)", "4"],
+    ]
+
+
+def test_two_methods_of_one_title_are_two_lines_over_scenes():
+    rows = [row(m, 0, 0.5, 0.5, scene=scene) | {"title": "mine"} for m in ("a", "b") for scene in ("field", "town")]
+    ((_, (_, *lines)),) = over_scenes(summarise(rows, TASK), TASK)
+    assert [line[:2] for line in lines] == [["mine", "2"]] * 2
+
+
+@pytest.mark.parametrize(("device", "side"), [("cpu", 2048), ("cuda", 8192), ("cuda:1", 8192)])
+def test_the_matrices_are_those_of_the_device(device, side):
+    (text,) = machine([row("svm", 0, 0.5, 0.5) | {"device": device, "rate_float32": 2e11}])
+    assert text.endswith(f"matrix product of {side} x {side}, median over the rows: float32 200 GFLOP/s")
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"), [((0.5, 0.25), "50% / 25%"), ((None, 0.25), "– / 25%"), ((0.5, None), "50% / –")]
+)
+def test_a_share_stands_where_operations_were_counted(shares, said):
+    counted = dict(zip(("train_share_of_rate", "predict_share_of_rate"), shares, strict=True))
+    (group,) = summarise([row("default", 0, 0.5, 0.5) | counted, row("svm", 0, 0.5, 0.5)], TASK)
+    _, costs = tables(group, TASK)
+    assert [line[-1] for line in costs] == ["share of rate: train / map", said, "–"]

@@ -12,7 +12,7 @@ from patchfree import figures
 from patchfree.benchmark.cell import Cell, Tell
 from patchfree.benchmark.loading import Loaded, load
 from patchfree.benchmark.machine import product_rates
-from patchfree.benchmark.method import Fitted, Training, carry_out, check_scores
+from patchfree.benchmark.method import Done, Training, carry_out, check_scores
 from patchfree.benchmark.methods import find_method
 from patchfree.benchmark.pictures import write_map, write_scene
 from patchfree.benchmark.protocols import split
@@ -37,14 +37,13 @@ def classify(cell: Cell, tell: Tell) -> dict[str, Any]:
         _scene_pictures(cell, loaded)  # before the method, which may change what it was given
     training = _training(cell, loaded, chosen, tell)
     done = carry_out(method, training, cell.name)
-    fitted = done.fitted
     legend = loaded.labels.legend
     mapped = check_scores(done.scores, cell.name, classes=len(legend), valid=valid)
     if cell.pictures is not None:
         write_map(cell.pictures, cell.picture, mapped, np.where(chosen.test, loaded.labels.index, 0), legend)
     found = _accuracy(loaded, chosen, mapped)
-    rates = product_rates(device) if fitted.train_flop is not None else {}
-    return found | done.costs | _work_done(fitted, rates, done.costs) | facts
+    rates = product_rates(device) if any(count is not None for count in done.operations.values()) else {}
+    return found | done.costs | _work_done(done, rates) | facts
 
 
 def _training(cell: Cell, loaded: Loaded, chosen: Split, tell: Tell) -> Training:
@@ -72,20 +71,22 @@ def _accuracy(loaded: Loaded, chosen: Split, mapped: np.ndarray) -> dict[str, fl
     return {name: float(found[name]) for name in MEASURES}
 
 
-def _work_done(fitted: Fitted, rates: dict[str, float], times: dict[str, float]) -> dict[str, Any]:
+def _work_done(done: Done, rates: dict[str, float]) -> dict[str, Any]:
     """Operations, and which share of the machine's measured rate they were done at."""
+    fitted, times = done.fitted, done.costs
+    train_flop, predict_flop = done.operations["train_flop"], done.operations["predict_flop"]
 
     def share(flop: float | None, taken: float, precision: str) -> float | None:
         return None if flop is None or precision not in rates else flop / taken / rates[precision]
 
     return {
         "parameters": fitted.parameters,
-        "predict_macs": None if fitted.predict_flop is None else fitted.predict_flop / 2,
-        "train_flop": fitted.train_flop,
-        "train_share_of_rate": share(fitted.train_flop, times["train_seconds"], fitted.precision),
-        "predict_share_of_rate": share(fitted.predict_flop, times["predict_seconds"], fitted.predict_precision),
-        "train_precision": fitted.precision if fitted.train_flop is not None else None,
-        "predict_precision": fitted.predict_precision if fitted.predict_flop is not None else None,
+        "predict_macs": None if predict_flop is None else predict_flop / 2,
+        "train_flop": train_flop,
+        "train_share_of_rate": share(train_flop, times["train_seconds"], fitted.precision),
+        "predict_share_of_rate": share(predict_flop, times["predict_seconds"], fitted.predict_precision),
+        "train_precision": fitted.precision if train_flop is not None else None,
+        "predict_precision": fitted.predict_precision if predict_flop is not None else None,
         **{f"rate_{name}": rate for name, rate in rates.items()},
         "settings": json.dumps(fitted.settings, sort_keys=True, default=_plain),
     }

@@ -9,23 +9,31 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.io
 from jaxtyping import Bool, Float, Num
 from scipy.spatial import cKDTree
 
-from patchfree.benchmark.scenes import Described, absent, find, missing_files, missing_official, roots_of, where_is
-from patchfree.demo import indian_pines
+from patchfree.benchmark.scenes import (
+    BUILT_IN,
+    Described,
+    absent,
+    find,
+    missing_files,
+    missing_official,
+    roots_of,
+    where_is,
+)
 from patchfree.errors import LabelError, PatchfreeError, SceneError
 from patchfree.io import open_scene
 from patchfree.io.reference import read_labels
 from patchfree.labels import Labels, make_labels
 from patchfree.scene import Bands, Grid, Scene, make_scene
 from patchfree.split import Split, given_split
-
-BUILT_IN = {"indian_pines": indian_pines}
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,11 +107,14 @@ def _official(named: Labels, split: Split, labels: Labels, described: Described)
 
 
 def fingerprint(described: Described, data: Path | None) -> str:
-    """A hash of what is read for classification: scene, labels and official split; or of why they cannot be read."""
+    """A hash of what is read for classification: scene, labels and official split; or of why they cannot be read.
+
+    Whatever went wrong, the cells of this scene say it, and those of the others are done.
+    """
     try:
         loaded = load(described, data)
-    except PatchfreeError as error:
-        return _hash(str(error))
+    except Exception as error:
+        return _hash(repr(error))
     official = loaded.official
     codes = b"" if official is None else official.codes().tobytes() + bytes(official.optimistic)
     classes = repr(loaded.labels.values) + repr(loaded.labels.index.shape)
@@ -114,8 +125,8 @@ def anomalies_fingerprint(described: Described, data: Path | None) -> str:
     """The same of a scene and the mask of its true anomalies."""
     try:
         scene, truth = load_anomalies(described, data)
-    except PatchfreeError as error:
-        return _hash(str(error))
+    except Exception as error:
+        return _hash(repr(error))
     return _hash(scene.fingerprint(), truth.tobytes())
 
 
@@ -144,20 +155,21 @@ def load_anomalies(described: Described, data: Path | None) -> tuple[Scene, Bool
 
 def _open(path: Path, variable: str | None, described: Described) -> Scene:
     listed = _listed_pixels(path) if described.abundances and path.suffix.casefold() == ".mat" else None
+    given = partial(open_scene, nodata=described.nodata, drop_bands=described.drop_bands, axes=described.axes)
     try:
-        scene = listed or open_scene(f"{path}:{variable}" if variable else path)
+        scene = listed or given(f"{path}:{variable}" if variable else path)
     except SceneError:
         if variable is None:
             raise
-        scene = open_scene(path)  # copies of the public files differ in the names of their variables
-    if described.bands is not None and described.bands < len(scene.bands):
-        scene = scene.select(range(described.bands))  # what follows in the file is no band
+        scene = given(path)  # copies of the public files differ in the names of their variables
+    if described.bands is not None:  # what follows in the file is no band
+        scene = scene.select([i for i, number in enumerate(scene.bands.numbers) if number <= described.bands])
     return dataclasses.replace(scene, name=described.title)
 
 
 def _listed_pixels(path: Path) -> Scene | None:
     """A scene of the public unmixing references: `Y`, bands by pixels, of `nRow` x `nCol` pixels by columns; None if it is none."""
-    stored = scipy.io.loadmat(path)
+    stored = _stored(path, SceneError)
     if not {"Y", "nRow", "nCol"} <= stored.keys():
         return None
     spectra, rows, cols = np.asarray(stored["Y"], np.float32), int(stored["nRow"].item()), int(stored["nCol"].item())
@@ -173,6 +185,20 @@ def _listed_pixels(path: Path) -> Scene | None:
         grid=Grid(rows, cols),
         name=path.stem,
     )
+
+
+def _stored(path: Path, kind: type[PatchfreeError]) -> dict[str, Any]:
+    """The variables of a MATLAB file.
+
+    Raises:
+        PatchfreeError: of this kind; it cannot be read.
+    """
+    try:
+        return dict(scipy.io.loadmat(path))
+    except Exception as error:  # a broken file raises whatever its bytes lead to
+        raise kind(
+            f"{path} cannot be read as a MATLAB file: {error}. Get the file from its publisher again."
+        ) from error
 
 
 def _labels(
@@ -194,7 +220,13 @@ def _labels(
         file, variable = found
         for asked in dict.fromkeys((f"{file}:{variable}" if variable else str(file), str(file))):
             try:
-                return read_labels(asked, scene, label_scale=described.label_scale)
+                return read_labels(
+                    asked,
+                    scene,
+                    class_field=described.class_field,
+                    layer=described.layer,
+                    label_scale=described.label_scale,
+                )
             except LabelError as error:
                 last = last or error
     raise last or SceneError(absent(names, data, described))
@@ -223,7 +255,7 @@ def _largest_abundance(path: Path, scene: Scene) -> Labels:
     The file holds `A` (materials by pixels) and `M` (bands by materials). The order of the pixels, by rows or by columns, is not stated: it is
     the one with which M A is nearest to the scene.
     """
-    stored = scipy.io.loadmat(path)
+    stored = _stored(path, LabelError)
     if not {"A", "M"} <= stored.keys():
         raise LabelError(
             f"{path} holds {', '.join(k for k in stored if k[0] != '_')}; need A (materials by pixels) and M (bands by materials)."

@@ -8,6 +8,7 @@ Dimension key: c bands, h rows, w columns, k classes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import numbers
@@ -88,7 +89,8 @@ class Fitted:
         score: gives the scores of every pixel of the scene, (k, h, w): the largest is the map. Whatever it takes to map
             belongs in here, it is timed; where there is no data the scores do not matter.
         parameters: trained numbers; None if the method has no fixed number.
-        train_flop: floating-point operations of the training (a multiplication and an addition are two).
+        train_flop: floating-point operations of the training (a multiplication and an addition are two), or a function that
+            counts them, which is called when the time has been taken.
         predict_flop: of one map of the scene.
         precision: number type of the training's multiplications.
         predict_precision: of the map's.
@@ -97,13 +99,14 @@ class Fitted:
 
     score: Callable[[], Any]
     parameters: int | None = None
-    train_flop: float | None = None
-    predict_flop: float | None = None
+    train_flop: float | Callable[[], float] | None = None
+    predict_flop: float | Callable[[], float] | None = None
     precision: str = "float32"
     predict_precision: str = "float32"
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+COUNTED = ("train_flop", "predict_flop")
 Fit = Callable[[Training], Fitted]
 OWN_FIRST = -1  # so that a slip in a user's method shows at once
 
@@ -152,7 +155,8 @@ def own_method(path: Path) -> Method:
     try:
         if str(path.resolve().parent) not in sys.path:
             sys.path.append(str(path.resolve().parent))  # for modules of the user's beside it
-        spec.loader.exec_module(module)
+        with contextlib.redirect_stdout(sys.stderr):  # what it prints is no part of the table
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{path} cannot be loaded: {type(error).__name__}: {error}.") from error
     fit = getattr(module, "fit", None)
@@ -178,11 +182,32 @@ def check_fitted(fitted: object, name: str) -> Fitted:
             f"fit of {name} gave Fitted(score={type(fitted.score).__name__}); score must be a function that gives the scores, such as "
             "lambda: scores."
         )
-    for field_name in ("parameters", "train_flop", "predict_flop"):
+    for field_name in ("parameters", *COUNTED):
         value = getattr(fitted, field_name)
-        if value is not None and not (isinstance(value, numbers.Real) and np.isfinite(float(value))):
+        if not (value is None or _is_number(value) or (field_name in COUNTED and callable(value))):
             raise ConfigError(f"fit of {name} gave Fitted({field_name}={value!r}); need a number, or None.")
     return fitted
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and bool(np.isfinite(float(value)))
+
+
+def counted(fitted: Fitted, name: str) -> dict[str, float | None]:
+    """Its operations as numbers, `train_flop` and `predict_flop`; None where they are not known.
+
+    Raises:
+        ConfigError: a function that was to count them gives no number.
+    """
+    counts: dict[str, float | None] = {}
+    for field_name in COUNTED:
+        value = getattr(fitted, field_name)
+        if callable(value):
+            value = value()
+            if not _is_number(value):
+                raise ConfigError(f"{field_name}() of {name} gave {value!r}; need a number.")
+        counts[field_name] = None if value is None else float(value)
+    return counts
 
 
 def check_scores(scores: object, name: str, *, classes: int, valid: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
@@ -206,7 +231,10 @@ def check_scores(scores: object, name: str, *, classes: int, valid: Bool[np.ndar
 
 def as_array(scores: object) -> np.ndarray:
     """What a method gave as scores, as numbers of numpy, wherever it computed them."""
-    return scores.detach().float().cpu().numpy() if isinstance(scores, torch.Tensor) else np.asarray(scores)
+    if not isinstance(scores, torch.Tensor):
+        return np.asarray(scores)
+    scores = scores.detach().cpu()
+    return (scores.float() if scores.dtype == torch.bfloat16 else scores).numpy()  # which numpy has not
 
 
 def check_finite(finite: Bool[np.ndarray, "h w"], name: str, valid: Bool[np.ndarray, "h w"]) -> None:
@@ -230,11 +258,13 @@ class Done:
         fitted: the trained method.
         scores: what it gave, unchecked.
         costs: columns of the row: seconds to train and to map, and bytes that both added.
+        operations: of training and map, as far as they are known.
     """
 
     fitted: Fitted
     scores: object
     costs: dict[str, Any]
+    operations: dict[str, float | None]
 
 
 def carry_out(method: Method, training: Training, name: str) -> Done:
@@ -255,4 +285,4 @@ def carry_out(method: Method, training: Training, name: str) -> Done:
         wait(device)
         mapped = time.perf_counter()
     times = {"train_seconds": trained - began, "predict_seconds": mapped - trained}
-    return Done(fitted, scores, times | {"added_memory_bytes": memory.bytes})
+    return Done(fitted, scores, times | {"added_memory_bytes": memory.bytes}, counted(fitted, name))

@@ -18,6 +18,7 @@ from patchfree.benchmark.pictures import errors_file, map_file
 from patchfree.benchmark.summary import Group, summarise
 from patchfree.benchmark.tables import (
     EXPLAINED,
+    cells_by_place,
     cut_short,
     facts,
     failures,
@@ -40,8 +41,6 @@ TOUCHING = 1.5
 
 def write_page(path: Path, rows: Sequence[Row], task: Task, undone: Sequence[Cell], pictures: Path) -> Path:
     """Write the page; returns the path."""
-    from patchfree.benchmark.plan import cells_by_place
-
     environment = Environment(
         loader=PackageLoader("patchfree"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -60,7 +59,7 @@ def write_page(path: Path, rows: Sequence[Row], task: Task, undone: Sequence[Cel
         machine=machine(rows),
         dates=" to ".join(dict.fromkeys((dates[0], dates[-1]))),
         explained=[EXPLAINED, *(text.strip("*") for text in cut_short(rows))],
-        undone=list(cells_by_place(list(undone))),
+        undone=list(cells_by_place(undone)),
         cites=cites,
     )
     write_bytes(path, html.encode())

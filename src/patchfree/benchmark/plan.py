@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,17 +155,8 @@ def names_known(task: str, data: Path | None, scenes_file: Path | None) -> str:
     lines = ["Scenes:"]
     for scene in filter(chosen.suits, known.values()):
         absent = missing_files(scene, folder)
-        usual = ", ".join(scene.protocols or chosen.usual_protocols)
+        usual = ", ".join(scene.protocols or _usual(scene, chosen))
         lines.append(f"  {scene.name:<18} {scene.title}; {usual}{' (files not there)' if absent else ''}")
     lines += ["Protocols:", *(f"  {text}" for text in chosen.protocols), "Methods:"]
     lines += [f"  {name:<18} {method.title}. {method.cite}" for name, method in chosen.methods.items()]
     return "\n".join(lines)
-
-
-def cells_by_place(cells: list[Cell]) -> Iterator[str]:
-    """Scene, protocol and method of cells, one line each, with their seeds."""
-    places: dict[tuple[str, str, str], list[int]] = {}
-    for cell in cells:
-        places.setdefault((cell.scene.title, cell.protocol, cell.method), []).append(cell.seed)
-    for (scene, protocol, method), seeds in places.items():
-        yield f"{scene}, {protocol}, {method}: seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from pathlib import Path
@@ -29,6 +30,8 @@ TEXT = {
     "settings",
     "picture",
     "scene_pictures",
+    "processor",
+    "error",
 }
 
 
@@ -57,14 +60,14 @@ def read_rows(path: Path) -> list[Row]:
 def _value(name: str, text: str) -> Any:  # noqa: ANN401 - what the column holds
     if not text:
         return None
-    if name == "seed":
-        return int(text)
     if name in ("optimistic", "own_file"):
         return text == "True"
-    try:
-        return text if name in TEXT else float(text)
-    except ValueError:
+    if name in TEXT:
         return text
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def write_rows(path: Path, rows: list[Row], task: Task) -> None:

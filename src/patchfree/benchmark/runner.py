@@ -65,6 +65,11 @@ def run_benchmark(plan: Plan, progress: Callable[[str, Progress], None] | None =
             for scene in {c.scene.name: c.scene for c in cells}.values()
         }
         requests = [_request(cell, methods[cell.method], prints[cell.scene.name]) for cell in cells]
+        # As they are called today: names and titles do not make a row another.
+        titles = {
+            request: {"title": methods[cell.method].title, "scene_title": cell.scene.title}
+            for cell, request in zip(cells, requests, strict=True)
+        }
         todo = [
             (_with_pictures(cell, request, prints[cell.scene.name]), request)
             for cell, request in zip(cells, requests, strict=True)
@@ -74,7 +79,7 @@ def run_benchmark(plan: Plan, progress: Callable[[str, Progress], None] | None =
         undone: list[Cell] = []
 
         def finish() -> Outcome:
-            mine = [row for row in rows if row["request"] in set(requests)]
+            mine = [row | titles[row["request"]] for row in rows if row["request"] in titles]
             files = [path] if path.is_file() else []
             if mine:
                 files.append(write_markdown(plan.out / f"{plan.task}.md", mine, task, undone))
@@ -114,7 +119,7 @@ def _request(cell: Cell, method: Method, data: str) -> str:
         "seed": cell.seed,
         "method": cell.name,
         "identity": method.identity,
-        "code": digest("benchmark.protocols", *method.modules),
+        "code": digest("benchmark.protocols", "confusion", *method.modules),
         "device": cell.device.partition(":")[0],
         "steps": cell.steps if method.takes_steps else None,
         "version": __version__,

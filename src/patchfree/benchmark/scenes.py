@@ -11,7 +11,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from patchfree.demo import indian_pines
 from patchfree.errors import ConfigError, SceneError
+
+BUILT_IN = {"indian_pines": indian_pines}
+SYNTHETIC = {"rows", "columns", "bands", "classes"}
 
 PLAIN: tuple[tuple[str, type, str], ...] = (
     ("title", str, "a text"),
@@ -19,6 +23,9 @@ PLAIN: tuple[tuple[str, type, str], ...] = (
     ("bands", int, "a number of bands"),
     ("label_scale", int, "a whole number from 1"),
     ("official_random", bool, "true or false"),
+    ("class_field", str, "the name of an attribute"),
+    ("layer", str, "the name of a layer"),
+    ("axes", str, '"hwb" (rows, columns, bands) or "bhw"'),
 )
 
 
@@ -34,6 +41,11 @@ class Described:
     classes: tuple[str, ...] = ()
     ignore_classes: tuple[int, ...] = ()
     bands: int | None = None
+    nodata: float | None = None
+    drop_bands: tuple[int, ...] = ()
+    axes: str | None = None
+    class_field: str | None = None
+    layer: str | None = None
     label_scale: int = 1
     official_random: bool = False
     abundances: tuple[str, ...] = ()
@@ -93,14 +105,27 @@ def _described(name: str, entry: Any, file: str) -> Described:  # noqa: ANN401 -
     if not isinstance(given, dict):
         raise ConfigError(f"{file}: scene {name} has official = {given!r}; need {{ train = FILE, test = FILE }}.")
     official = {part: names(files) for part, files in given.items()}
-    ignored = entry.get("ignore_classes", [])
-    if not isinstance(ignored, list) or not all(type(value) is int for value in ignored):
-        raise ConfigError(f"{file}: scene {name} has ignore_classes = {ignored!r}; need a list of class values.")
+    for key, what in (("ignore_classes", "class values"), ("drop_bands", "numbers of bands")):
+        if key in entry and not (isinstance(entry[key], list) and all(type(value) is int for value in entry[key])):
+            raise ConfigError(f"{file}: scene {name} has {key} = {entry[key]!r}; need a list of {what}.")
+    nodata = entry.get("nodata", 0)
+    if type(nodata) not in (int, float):
+        raise ConfigError(f"{file}: scene {name} has nodata = {nodata!r}; need a number.")
     for key, kind, what in PLAIN:
         if key in entry and (type(entry[key]) is not kind or (kind is int and entry[key] < 1)):
             raise ConfigError(f"{file}: scene {name} has {key} = {entry[key]!r}; need {what}.")
+    built_in, synthetic = entry.get("built_in"), entry.get("synthetic", {})
+    if built_in is not None and built_in not in BUILT_IN:
+        raise ConfigError(f"{file}: scene {name} has built_in = {built_in!r}; there is {', '.join(BUILT_IN)}.")
+    if "synthetic" in entry and not _numbers(synthetic):
+        raise ConfigError(
+            f"{file}: scene {name} has synthetic = {synthetic!r}; need rows, columns, bands and classes, whole numbers from 1."
+        )
     settings: dict[str, Any] = {"name": name, "title": name} | entry | lists
-    scene = Described(**settings | {"official": official, "ignore_classes": tuple(ignored)})
+    if "nodata" in entry:
+        settings["nodata"] = float(nodata)
+    numbers = {key: tuple(entry[key]) for key in ("ignore_classes", "drop_bands") if key in entry}
+    scene = Described(**settings | numbers | {"official": official})
     if not (
         scene.built_in
         or scene.synthetic
@@ -112,6 +137,15 @@ def _described(name: str, entry: Any, file: str) -> Described:  # noqa: ANN401 -
             f"{file}: the official split of {name} has {', '.join(official)}; it needs train and test, and may have validation."
         )
     return scene
+
+
+def _numbers(synthetic: object) -> bool:
+    """Whether this says all that a synthetic scene needs."""
+    return (
+        isinstance(synthetic, dict)
+        and synthetic.keys() == SYNTHETIC
+        and all(type(value) is int and value >= 1 for value in synthetic.values())
+    )
 
 
 def missing_files(described: Described, data: Path | None) -> str | None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 
@@ -28,7 +28,6 @@ class Estimate:
         std: sample deviation; None for fewer than two.
         low: lower end of the 95 % interval; None for fewer than two.
         high: upper end.
-        p: of a paired t-test against no difference; None where nothing was paired, or nothing varies.
     """
 
     n: int
@@ -36,7 +35,6 @@ class Estimate:
     std: float | None = None
     low: float | None = None
     high: float | None = None
-    p: float | None = None
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
@@ -61,8 +59,4 @@ def estimate(values: Sequence[float]) -> Estimate | None:
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estimate | None:
     """Mean of the differences, ours less theirs, over the seeds that both have; None if they share none."""
     shared = sorted(ours.keys() & theirs.keys())
-    found = estimate([ours[seed] - theirs[seed] for seed in shared])
-    if found is None or not found.std:
-        return found
-    t = found.mean / (found.std / math.sqrt(found.n))
-    return Estimate(found.n, found.mean, found.std, found.low, found.high, 2 * float(stdtr(found.n - 1, -abs(t))))
+    return estimate([ours[seed] - theirs[seed] for seed in shared])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from patchfree.benchmark.machine import SIDE
 from patchfree.benchmark.statistics import Estimate
 from patchfree.benchmark.summary import Group, Line, median, summarise
 from patchfree.files import write_bytes
@@ -54,7 +55,9 @@ def _cost_table(group: Group) -> list[list[str]]:
                 amount(costs["added_memory_bytes"], 1e-6, whole=True),
                 amount(costs["parameters"], 1e-6),
                 amount(costs["predict_macs"], 1e-9),
-                "–" if shares[0] is None else " / ".join("–" if share is None else f"{share:.0%}" for share in shares),
+                "–"
+                if shares == [None, None]
+                else " / ".join("–" if share is None else f"{share:.0%}" for share in shares),
             ]
         )
     return lines
@@ -97,16 +100,18 @@ def over_scenes(groups: Sequence[Group], task: Task) -> list[tuple[str, list[lis
         by_method: dict[str, list[tuple[float, str, Line]]] = {}
         for group in mine:
             for line in filter(lambda line: line.seeds, group.lines):
-                by_method.setdefault(line.title, []).append((line.measures[measure.name].mean, group.title, line))
+                by_method.setdefault(line.method, []).append((line.measures[measure.name].mean, group.title, line))
         rows = [["method", "scenes", f"{measure.title}, mean of scenes", "worst scene", "train + map s, mean"]]
-        for title, results in by_method.items():
+        for results in by_method.values():
             means = [mean for mean, _, _ in results]
-            worst, where, _ = min(results, key=lambda result: result[0])
+            worst, where, line = min(results, key=lambda result: result[0])
             times = [
-                (line.costs["train_seconds"] or 0) + (line.costs["predict_seconds"] or 0) for _, _, line in results
+                (each.costs["train_seconds"] or 0) + (each.costs["predict_seconds"] or 0) for _, _, each in results
             ]
             shown = [f"{value * measure.factor:.{measure.digits}f}" for value in (sum(means) / len(means), worst)]
-            rows.append([title, str(len(results)), shown[0], f"{shown[1]} ({where})", amount(sum(times) / len(times))])
+            rows.append(
+                [line.title, str(len(results)), shown[0], f"{shown[1]} ({where})", amount(sum(times) / len(times))]
+            )
         found.append((f"All scenes: {task.protocol_title(protocol)}", rows))
     return found
 
@@ -195,15 +200,14 @@ def machine(rows: Sequence[Row]) -> list[str]:
             for name in ("rate_float32", "rate_bfloat16")
             if (rate := median(mine, name)) is not None
         ]
-        product = f"; matrix product of 2048 x 2048, median over the rows: {', '.join(rates)}" if rates else ""
+        side = SIDE[str(mine[0]["device"]).partition(":")[0]]
+        product = f"; matrix product of {side} x {side}, median over the rows: {', '.join(rates)}" if rates else ""
         said.append(f"{place[0]}; torch {place[1]}; {codes}{product}")
     return said
 
 
 def markdown(rows: Sequence[Row], task: Task, undone: Sequence[Cell]) -> str:
     """All tables as Markdown."""
-    from patchfree.benchmark.plan import cells_by_place
-
     dates = sorted({row["date"] for row in rows})
     parts = [
         f"# Benchmark: {task.title}",
@@ -218,7 +222,7 @@ def markdown(rows: Sequence[Row], task: Task, undone: Sequence[Cell]) -> str:
         parts += [lines_of(lines) for lines in tables(group, task)]
         wrong = failures(group)
         parts += ["\n".join(f"- {text}" for text in wrong)] if wrong else []
-    left = list(cells_by_place(list(undone)))
+    left = list(cells_by_place(undone))
     if left:
         parts += ["## Not done for lack of time", "\n".join(f"- {text}" for text in left)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -259,6 +263,15 @@ def failures(group: Group) -> list[str]:
         who = "Every method" if len(where) == len(group.lines) > 1 else ", ".join(line.title for line in where)
         said.append(f"{who}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}: {error}")
     return said
+
+
+def cells_by_place(cells: Sequence[Cell]) -> Iterator[str]:
+    """Scene, protocol and method of cells, one line each, with their seeds."""
+    places: dict[tuple[str, str, str], list[int]] = {}
+    for cell in cells:
+        places.setdefault((cell.scene.title, cell.protocol, cell.method), []).append(cell.seed)
+    for (scene, protocol, method), seeds in places.items():
+        yield f"{scene}, {protocol}, {method}: seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
 def write_markdown(path: Path, rows: Sequence[Row], task: Task, undone: Sequence[Cell]) -> Path:

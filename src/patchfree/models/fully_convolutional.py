@@ -2,7 +2,7 @@
 
 What is special in them:
 
-- a small U-Net of four levels, 16 to 128 channels, 1.35 million parameters: the baseline that published change detection networks
+- a small U-Net of four levels, 16 to 128 channels, 1.35 million parameters: what published change detection networks
   often fail to beat (Corley et al., "A change detection reality check", 2024);
 - early fusion stacks the dates as bands; the Siamese form encodes each date alike and hands the absolute differences to the
   decoder.

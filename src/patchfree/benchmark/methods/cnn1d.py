@@ -1,4 +1,4 @@
-"""The spectral 1-D CNN: one convolution along the bands, pooling, one hidden layer. A baseline.
+"""The spectral 1-D CNN: one convolution along the bands, pooling, one hidden layer. For comparison only.
 
 Reference: Hu, Huang, Wei, Zhang, Li, "Deep Convolutional Neural Networks for Hyperspectral Image Classification", Journal
 of Sensors 2015, 258619.

@@ -1,4 +1,4 @@
-"""The patch 2-D CNN: two convolutions over a 5 x 5 patch of principal components, one hidden layer. A baseline.
+"""The patch 2-D CNN: two convolutions over a 5 x 5 patch of principal components, one hidden layer. For comparison only.
 
 Reference: Makantasis, Karantzalos, Doulamis, Doulamis, "Deep Supervised Learning for Hyperspectral Data Classification through
 Convolutional Neural Networks", IGARSS 2015, 4959-4962.

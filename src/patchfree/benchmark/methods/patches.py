@@ -1,4 +1,4 @@
-"""Networks that look at a patch around each pixel: how they are trained and how they map. Baselines only.
+"""Networks that look at a patch around each pixel: how they are trained and how they map. For comparison only.
 
 Dimension key: b patches, c bands, s side of a patch, h rows, w columns, k classes, n pixels.
 """
@@ -109,14 +109,18 @@ def fit(net: PatchNet, training: Training) -> Fitted:
                 scores[:, part.cpu().numpy()] = model(_patches(canvas, part, net.side, width)).float().T.cpu().numpy()
         return scores.reshape(k, *shape)
 
-    copy, one = net.build(len(values), k), (len(values), net.side, net.side)
     kind = str(precision).removeprefix("torch.")
     batch = min(net.batch, len(pixels))
+
+    def operations(patches: int, *, backward: bool) -> int:
+        copy, shape = net.build(len(values), k).train(backward), (patches, len(values), net.side, net.side)
+        return flops(copy, shape, backward=backward)
+
     return Fitted(
         score,
         parameters=sum(p.numel() for p in model.parameters()),
-        train_flop=float(steps * flops(copy.train(), (batch, *one), backward=True)),
-        predict_flop=float(int(training.valid.sum()) * flops(copy.eval(), (1, *one), backward=False)),
+        train_flop=lambda: float(steps * operations(batch, backward=True)),
+        predict_flop=lambda: float(int(training.valid.sum()) * operations(1, backward=False)),
         precision=kind,
         predict_precision=kind,
         settings={"steps": steps, "patches": len(pixels), "batch": batch, "side": net.side, "bands": len(values)},

@@ -1,4 +1,4 @@
-"""The patch 3-D spectral-spatial residual network. A baseline, and the strong one among the patch networks.
+"""The patch 3-D spectral-spatial residual network. For comparison only; the strong one among the patch networks.
 
 Reference: Zhong, Li, Luo, Chapman, "Spectral-Spatial Residual Network for Hyperspectral Image Classification: A 3-D Deep
 Learning Framework", IEEE TGRS 56(2):847-858, 2018.

@@ -1,0 +1,74 @@
+"""What more or fewer training steps make of a method that ours is compared with, on validation pixels. No test pixel is looked at.
+
+    python benchmarks/steps.py --method ssrn --scene indian-pines --steps 500 --steps 1000 --steps 2000 --steps 4000
+    python benchmarks/steps.py --method cnn2d --scene enmap-potsdam --data FOLDER --steps 1000 --steps 4000
+
+So that a network that ours is ahead of is not one that was stopped too early. Seeds and pixels are those of `choose.py`, which are
+reported nowhere. A schedule of rates is as long as the training, so each number of steps is a training of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from choose import SEEDS, fold
+
+from patchfree.benchmark.method import Training, check_scores
+from patchfree.benchmark.methods import find_method
+from patchfree.confusion import accuracies, confusion_counts
+from patchfree.device import choose_device
+from patchfree.standardise import Standardisation
+
+
+def main() -> None:
+    """Parse, train, print a line a training and then the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with the scenes' files; Indian Pines needs none")
+    parser.add_argument("--method", required=True, help="name of a method of the benchmark that has steps")
+    parser.add_argument("--scene", required=True, choices=SEEDS)
+    parser.add_argument("--steps", type=int, action="append", required=True, help="repeatable")
+    parser.add_argument("--seeds", type=int, default=3, help="at most so many")
+    given = parser.parse_args()
+    seeds = SEEDS[given.scene][: given.seeds]
+    found = np.array(
+        [[measured(given.method, given.scene, s, n, given.data) for s in seeds] for n in given.steps]
+    )  # steps, seeds, measures
+    print("\n| steps | OA / mean IoU | less the line above |\n|---|---|---|")
+    for i, (steps, values) in enumerate(zip(given.steps, found, strict=True)):
+        oa, iou = values.mean(0) * 100
+        gain = "–" if i == 0 else " / ".join(f"{100 * d:+.1f}" for d in (values - found[i - 1]).mean(0))
+        print(f"| {steps} | {oa:.1f} / {iou:.1f} | {gain} |")
+
+
+def measured(method: str, scene: str, seed: int, steps: int, data: Path | None) -> tuple[float, float]:
+    """Overall accuracy and mean IoU at the validation pixels, after so many steps."""
+    loaded, labels, learnt, judged = fold(scene, seed, data)
+    began, valid, k = time.perf_counter(), loaded.scene.valid, len(labels.legend)
+    training = Training(
+        scene=loaded.scene,
+        values=Standardisation.of(loaded.scene).apply(loaded.scene),
+        index=np.where(learnt, labels.index, 0),
+        train=learnt,
+        val=np.zeros_like(learnt),
+        legend=labels.legend,
+        apart=True,
+        seed=seed,
+        device=choose_device(),
+        steps=steps,
+    )
+    fitted = find_method(method).fit(training)
+    mapped = check_scores(fitted.score(), method, classes=k, valid=valid)
+    figures = accuracies(confusion_counts(labels.index[judged] - 1, mapped[judged] - 1, k))
+    oa, iou = float(figures["overall_accuracy"]), float(figures["mean_iou"])
+    taken = f"{time.perf_counter() - began:.0f} s"
+    print(
+        f"{method}, {scene}, seed {seed}, {steps} steps: {oa:.1%} / {iou:.1%}, {taken}, {fitted.settings}", flush=True
+    )
+    return oa, iou
+
+
+if __name__ == "__main__":
+    main()
