@@ -1,10 +1,12 @@
-"""What more or fewer training steps make of a method that ours is compared with, on validation pixels. No test pixel is looked at.
+"""What more or fewer training steps make of a method that ours is compared with, on pixels that are reported nowhere.
 
-    python benchmarks/steps.py --method ssrn --scene indian-pines --steps 500 --steps 1000 --steps 2000 --steps 4000
+    python benchmarks/steps.py --method ssrn --scene indian-pines --steps 1000 --steps 3000 --whole
     python benchmarks/steps.py --method cnn2d --scene enmap-potsdam --data FOLDER --steps 1000 --steps 4000
 
-So that a network that ours is ahead of is not one that was stopped too early. Seeds and pixels are those of `choose.py`, which are
-reported nowhere. A schedule of rates is as long as the training, so each number of steps is a training of its own.
+So that a network that ours is ahead of is not one that was stopped too early. Seeds and pixels are those of `choose.py`: validation pixels
+within the training side of splits with seeds from 10 on. With `--whole` the whole training side of those splits is learnt, as many pixels as
+in the comparison, and the other side judges: for a method that ours is compared with, never to choose ours. A schedule of rates is as
+long as the training, so each number of steps is a training of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from choose import SEEDS, fold
 
 from patchfree.benchmark.method import Training, check_scores
 from patchfree.benchmark.methods import find_method
+from patchfree.benchmark.protocols import split
 from patchfree.confusion import accuracies, confusion_counts
 from patchfree.device import choose_device
 from patchfree.standardise import Standardisation
@@ -31,10 +34,17 @@ def main() -> None:
     parser.add_argument("--scene", required=True, choices=SEEDS)
     parser.add_argument("--steps", type=int, action="append", required=True, help="repeatable")
     parser.add_argument("--seeds", type=int, default=3, help="at most so many")
+    parser.add_argument(
+        "--whole", action="store_true", help="learn the whole training side; for scenes split in blocks"
+    )
     given = parser.parse_args()
+    if given.whole and given.scene == "enmap-potsdam":
+        parser.error(
+            "the split of enmap-potsdam is given: its other side is the test that is reported; leave out --whole"
+        )
     seeds = SEEDS[given.scene][: given.seeds]
     found = np.array(
-        [[measured(given.method, given.scene, s, n, given.data) for s in seeds] for n in given.steps]
+        [[measured(given.method, given.scene, s, n, given.data, given.whole) for s in seeds] for n in given.steps]
     )  # steps, seeds, measures
     print("\n| steps | OA / mean IoU | less the line above |\n|---|---|---|")
     for i, (steps, values) in enumerate(zip(given.steps, found, strict=True)):
@@ -43,9 +53,12 @@ def main() -> None:
         print(f"| {steps} | {oa:.1f} / {iou:.1f} | {gain} |")
 
 
-def measured(method: str, scene: str, seed: int, steps: int, data: Path | None) -> tuple[float, float]:
-    """Overall accuracy and mean IoU at the validation pixels, after so many steps."""
+def measured(method: str, scene: str, seed: int, steps: int, data: Path | None, whole: bool) -> tuple[float, float]:
+    """Overall accuracy and mean IoU at the pixels that judge, after so many steps."""
     loaded, labels, learnt, judged = fold(scene, seed, data)
+    if whole:
+        chosen = split("separate", loaded, seed)
+        labels, learnt, judged = loaded.labels, chosen.train | chosen.val, chosen.test
     began, valid, k = time.perf_counter(), loaded.scene.valid, len(labels.legend)
     training = Training(
         scene=loaded.scene,
