@@ -18,9 +18,11 @@ from pathlib import Path
 import numpy as np
 from choose import SEEDS, fold
 
+from patchfree.benchmark.loading import load
 from patchfree.benchmark.method import Training, check_scores
 from patchfree.benchmark.methods import find_method
 from patchfree.benchmark.protocols import split
+from patchfree.benchmark.scenes import described_scenes
 from patchfree.confusion import accuracies, confusion_counts
 from patchfree.device import choose_device
 from patchfree.standardise import Standardisation
@@ -55,10 +57,12 @@ def main() -> None:
 
 def measured(method: str, scene: str, seed: int, steps: int, data: Path | None, whole: bool) -> tuple[float, float]:
     """Overall accuracy and mean IoU at the pixels that judge, after so many steps."""
-    loaded, labels, learnt, judged = fold(scene, seed, data)
     if whole:
+        loaded = load(described_scenes()[scene], data)
         chosen = split("separate", loaded, seed)
         labels, learnt, judged = loaded.labels, chosen.train | chosen.val, chosen.test
+    else:
+        loaded, labels, learnt, judged = fold(scene, seed, data)
     began, valid, k = time.perf_counter(), loaded.scene.valid, len(labels.legend)
     training = Training(
         scene=loaded.scene,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from patchfree.benchmark.tables import lines_of
+
 FIGURES = Path(__file__).parent / "results" / "speed.csv"
 SCENE, NETWORK, WANTED = "Pavia University", "freenet", 0.6
 
@@ -37,9 +39,9 @@ def machine_use(rows: list[dict[str, str]]) -> str:
     """The machine, and a table with a line a number type."""
     first = rows[0]
     rates = ", ".join(f"{row['type']} {float(row['rate']) / 1e9:,.0f} GFLOP/s" for row in rows)
-    lines = ["| type | step | share of rate | map | share of rate |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines = [["type", "step", "share of rate", "map", "share of rate"]]
     for row in rows:
-        works = [f"{float(row[f'{work}_seconds']):.2f} s | {share(row, work):.0%}" for work in ("step", "map")]
-        lines.append(f"| {row['type']} | {' | '.join(works)} |")
+        works = [(f"{float(row[f'{work}_seconds']):.2f} s", f"{share(row, work):.0%}") for work in ("step", "map")]
+        lines.append([row["type"], *works[0], *works[1]])
     said = f"{first['date']}, {first['processor']}, torch {first['torch']}, commit {first['commit']}; matrix product of 2048 x 2048: {rates}."
-    return "\n\n".join((said, "\n".join(lines)))
+    return "\n\n".join((said, lines_of(lines)))
