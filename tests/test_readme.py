@@ -105,14 +105,9 @@ def test_every_product_is_described_trained_on_and_mapped_as_its_page_says(page,
 
 
 def test_every_option_that_is_spoken_of_exists():
-    options = {
-        "--memory-limit",
-        "--nproc-per-node",
-        "--sides",
-        "--folder",
-        "--noise",
-        "--reduce",
-    }  # of dask, torchrun and the benchmarks
+    options = {"--memory-limit", "--nproc-per-node"}  # of dask and of torchrun
+    for script in (ROOT / "benchmarks").glob("*.py"):
+        options |= set(re.findall(r'add_argument\(\s*"(--[a-z-]+)"', script.read_text(encoding="utf-8")))
     for command in typer.main.get_command(app).commands.values():
         options |= {name for parameter in command.params for name in parameter.opts}
     options |= {"--debug", "--version", "--help"}
