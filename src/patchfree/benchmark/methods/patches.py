@@ -6,6 +6,7 @@ Dimension key: b patches, c bands, s side of a patch, h rows, w columns, k class
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,7 +33,9 @@ class PatchNet:
         cite: the reference.
         build: makes the network from bands and classes; it takes (b, c, s, s) and gives (b, k).
         side: of a patch, odd.
-        steps: training steps.
+        steps: training steps, at least.
+        epochs: more of them, until so many have gone over all labelled pixels.
+        most: but no more steps than these for the sake of `epochs`.
         batch: patches of a step.
         learning_rate: peak rate.
         components: principal components of the bands to look at in place of the bands; None for the bands.
@@ -45,10 +48,22 @@ class PatchNet:
     build: Callable[[int, int], nn.Module]
     side: int
     steps: int
+    epochs: int = 0
+    most: int = 0
     batch: int = 64
     learning_rate: float = 1e-3
     components: int | None = None
     at_once: int = 1024
+
+    def steps_for(self, pixels: int) -> int:
+        """Training steps for so many labelled pixels.
+
+        Example:
+            >>> net = PatchNet("a", "a", "", nn.Linear, 1, steps=1000, epochs=200, most=3000)
+            >>> [net.steps_for(n) for n in (160, 693, 5012)]
+            [1000, 2166, 3000]
+        """
+        return max(self.steps, min(self.most, math.ceil(self.epochs * pixels / self.batch)))
 
 
 def patch_method(net: PatchNet, *, cost: int) -> Method:
@@ -60,7 +75,7 @@ def patch_method(net: PatchNet, *, cost: int) -> Method:
 
 def fit(net: PatchNet, training: Training) -> Fitted:
     """Train a network of patches."""
-    device, steps = training.device, training.steps or net.steps
+    device = training.device
     precision = choose_precision("auto", device)
     values = training.values if net.components is None else _components(training, net.components)
     canvas = torch.from_numpy(np.ascontiguousarray(values.transpose(1, 2, 0))).to(device)
@@ -71,6 +86,7 @@ def fit(net: PatchNet, training: Training) -> Fitted:
         .contiguous()
     )
     pixels = np.flatnonzero(training.learnt)
+    steps = training.steps or net.steps_for(len(pixels))
     classes = torch.from_numpy(training.index.ravel()[pixels].astype(np.int64) - 1).to(device)
     places = torch.from_numpy(pixels.astype(np.int64)).to(device)
     width, k = training.index.shape[1], len(training.legend)
