@@ -407,10 +407,13 @@ def test_a_row_is_made_anew_in_its_place_where_the_labels_changed_and_not_where_
     shutil.copytree(folder, own)
     asked = plan(own, tmp_path / "out")
     first = run_benchmark(asked).rows[0]
-    (own / "mine.toml").write_text((own / "mine.toml").read_text().replace("My field", "Another name"))
+    names = [f"Crop {number}" for number in range(first["classes"])]
+    about = (own / "mine.toml").read_text().replace("My field", "Another name")
+    (own / "mine.toml").write_text(about + f"classes = {names}\n")
     before = (tmp_path / "out" / "classification.csv").read_bytes()
     assert run_benchmark(asked).rows[0]["scene_title"] == "Another name"
     assert "## Another name: random" in (tmp_path / "out" / "classification.md").read_text()
+    assert [name in (tmp_path / "out" / "classification.html").read_text() for name in names] == [True] * len(names)
     assert (tmp_path / "out" / "classification.csv").read_bytes() == before
     _, labels = synthetic(rows=24, cols=26, bands=10)
     truth = labels.index.astype(np.uint8)

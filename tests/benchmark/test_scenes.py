@@ -9,7 +9,7 @@ import scipy.io
 import shapely
 
 import benchmark_files as published
-from patchfree.benchmark.loading import fingerprint, load
+from patchfree.benchmark.loading import inputs, load
 from patchfree.benchmark.protocols import check_protocol
 from patchfree.benchmark.scenes import described_scenes, missing_files
 from patchfree.errors import ConfigError, LabelError, PatchfreeError, SceneError
@@ -133,13 +133,13 @@ def test_abundances_of_another_scene_are_refused(tmp_path):
 
 def test_a_file_that_cannot_be_read_is_named_and_has_a_fingerprint_of_its_own(tmp_path):
     published.write_jasper(tmp_path, matlab=True)
-    whole = fingerprint(SCENES["jasper-ridge"], tmp_path)
+    whole = inputs(SCENES["jasper-ridge"], tmp_path)
     (tmp_path / "end4.mat").write_bytes((tmp_path / "end4.mat").read_bytes()[:200])
     with pytest.raises(
         LabelError, match=r"end4.mat cannot be read as a MATLAB file: .* Get the file from its publisher"
     ):
         load(SCENES["jasper-ridge"], tmp_path)
-    assert fingerprint(SCENES["jasper-ridge"], tmp_path) != whole
+    assert inputs(SCENES["jasper-ridge"], tmp_path) != whole
     (tmp_path / "jasperRidge2_R198.mat").write_bytes(b"no file of MATLAB")
     with pytest.raises(SceneError, match=r"R198.mat cannot be read as a MATLAB file"):
         load(SCENES["jasper-ridge"], tmp_path)
@@ -286,18 +286,20 @@ def test_what_training_is_told_of_a_file_can_be_said_of_a_scene(field):
     ]
 
 
-def test_the_fingerprint_is_that_of_what_is_read(field):
+def test_the_digest_is_that_of_what_is_read_and_classes_are_called_as_today(field):
     described = described_scenes(field)["field"]
-    first = fingerprint(described, None)
+    first = inputs(described, None)
     field.write_text(field.read_text() + 'title = "Other"\nclasses = ["wheat"]\nprotocols = ["separate"]\n')
-    assert fingerprint(described_scenes(field)["field"], None) == first
+    renamed = inputs(described_scenes(field)["field"], None)
+    assert renamed.digest == first.digest
+    assert renamed.classes[0] == "1 wheat" != first.classes[0]
     truth = published.classes(3)
     truth[0, 0] = 3
     published.write_tif(field.parent / "b" / "truth.tif", truth)
-    changed = fingerprint(described, None)
-    assert changed != first
+    changed = inputs(described, None).digest
+    assert changed != first.digest
     (field.parent / "b" / "scene-b.tif").unlink()
-    assert fingerprint(described, None) not in (first, changed)
+    assert inputs(described, None).digest not in (first.digest, changed)
 
 
 @pytest.mark.parametrize(

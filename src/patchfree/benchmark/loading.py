@@ -45,6 +45,19 @@ class Loaded:
     official: Split | None
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a task reads of a scene.
+
+    Attributes:
+        digest: a hash of it, or of why it cannot be read; names and titles do not count.
+        classes: what the labels call their classes, in order; none where there are none.
+    """
+
+    digest: str
+    classes: tuple[str, ...] = ()
+
+
 def load(described: Described, data: Path | None) -> Loaded:
     """Read a scene and its labels.
 
@@ -106,28 +119,29 @@ def _official(named: Labels, split: Split, labels: Labels, described: Described)
     return dataclasses.replace(split, optimistic=described.official_random)
 
 
-def fingerprint(described: Described, data: Path | None) -> str:
-    """A hash of what is read for classification: scene, labels and official split; or of why they cannot be read.
+def inputs(described: Described, data: Path | None) -> Inputs:
+    """What is read for classification: scene, labels and official split.
 
     Whatever went wrong, the cells of this scene say it, and those of the others are done.
     """
     try:
         loaded = load(described, data)
     except Exception as error:
-        return _hash(repr(error))
+        return Inputs(_hash(repr(error)))
     official = loaded.official
     codes = b"" if official is None else official.codes().tobytes() + bytes(official.optimistic)
     classes = repr(loaded.labels.values) + repr(loaded.labels.index.shape)
-    return _hash(loaded.scene.fingerprint(), classes, loaded.labels.index.astype(np.int32).tobytes(), codes)
+    digest = _hash(loaded.scene.fingerprint(), classes, loaded.labels.index.astype(np.int32).tobytes(), codes)
+    return Inputs(digest, tuple(entry.title for entry in loaded.labels.legend))
 
 
-def anomalies_fingerprint(described: Described, data: Path | None) -> str:
+def anomalies_inputs(described: Described, data: Path | None) -> Inputs:
     """The same of a scene and the mask of its true anomalies."""
     try:
         scene, truth = load_anomalies(described, data)
     except Exception as error:
-        return _hash(repr(error))
-    return _hash(scene.fingerprint(), truth.tobytes())
+        return Inputs(_hash(repr(error)))
+    return Inputs(_hash(scene.fingerprint(), truth.tobytes()))
 
 
 def _hash(*parts: str | bytes) -> str:

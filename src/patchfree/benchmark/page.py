@@ -129,9 +129,10 @@ def _maps(group: Group, task: Task, pictures: Path) -> dict[str, Any] | None:
         for found, file in ((shown, map_file), (errors, errors_file)):
             if (path := file(pictures, row["picture"])).is_file():
                 found.append((line.title, text, path))
+    titles = group.rows[0]["class_titles"]  # of today; colours are those of the pictures
     return {
         "aspect": f"{scene['columns']} / {scene['rows']}",
-        "legend": scene["legend"],
+        "legend": [entry | {"title": title} for entry, title in zip(scene["legend"], titles, strict=True)],
         "shown": _embedded(shown),
         "errors": _embedded(errors),
         "wide": scene["columns"] > 2.5 * scene["rows"],

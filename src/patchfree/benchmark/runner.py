@@ -60,18 +60,22 @@ def run_benchmark(plan: Plan, progress: Callable[[str, Progress], None] | None =
         path = plan.out / f"{plan.task}.csv"
         rows = read_rows(path)
         done = {row["request"]: row for row in rows if not row.get("error")}
-        prints = {
-            scene.name: task.fingerprint(scene, plan.folder)
+        inputs = {
+            scene.name: task.inputs(scene, plan.folder)
             for scene in {c.scene.name: c.scene for c in cells}.values()
         }
-        requests = [_request(cell, methods[cell.method], prints[cell.scene.name]) for cell in cells]
+        requests = [_request(cell, methods[cell.method], inputs[cell.scene.name].digest) for cell in cells]
         # As they are called today: names and titles do not make a row another.
         titles = {
-            request: {"title": methods[cell.method].title, "scene_title": cell.scene.title}
+            request: {
+                "title": methods[cell.method].title,
+                "scene_title": cell.scene.title,
+                "class_titles": inputs[cell.scene.name].classes,
+            }
             for cell, request in zip(cells, requests, strict=True)
         }
         todo = [
-            (_with_pictures(cell, request, prints[cell.scene.name]), request)
+            (_with_pictures(cell, request, inputs[cell.scene.name].digest), request)
             for cell, request in zip(cells, requests, strict=True)
             if request not in done
         ]

@@ -10,7 +10,7 @@ from typing import Any
 from patchfree.benchmark import detect
 from patchfree.benchmark.cell import Cell, Tell
 from patchfree.benchmark.classify import classify
-from patchfree.benchmark.loading import anomalies_fingerprint, fingerprint
+from patchfree.benchmark.loading import Inputs, anomalies_inputs, inputs
 from patchfree.benchmark.method import Method
 from patchfree.benchmark.methods import METHODS, PAPER, find_method
 from patchfree.benchmark.protocols import PROTOCOLS, check_protocol
@@ -56,7 +56,7 @@ class Task:
         ours: the method that the others are compared with.
         usual_scenes: those that are compared unless others are asked for, or "all".
         usual_protocols: those of a scene that names none of its own.
-        fingerprint: a hash of what is read of a scene, from the scene and the folder of the user's files.
+        inputs: what is read of a scene, from the scene and the folder of the user's files.
         suits: whether a scene has what the task needs.
         needs: what that is, for people.
     """
@@ -72,7 +72,7 @@ class Task:
     ours: str
     usual_scenes: tuple[str, ...]
     usual_protocols: tuple[str, ...]
-    fingerprint: Callable[[Described, Path | None], str]
+    inputs: Callable[[Described, Path | None], Inputs]
     suits: Callable[[Described], bool]
     needs: str
 
@@ -95,7 +95,7 @@ TASKS: dict[str, Task] = {
         ours="default",
         usual_scenes=("indian-pines",),
         usual_protocols=("per-class:10", "fraction:0.1", "separate"),
-        fingerprint=fingerprint,
+        inputs=inputs,
         suits=lambda scene: not scene.anomalies,
         needs="labels of its classes",
     ),
@@ -117,7 +117,7 @@ TASKS: dict[str, Task] = {
         ours=detect.OURS,
         usual_scenes=("all",),
         usual_protocols=(detect.PROTOCOL,),
-        fingerprint=anomalies_fingerprint,
+        inputs=anomalies_inputs,
         suits=lambda scene: bool(scene.anomalies),
         needs="a mask of its true anomalies",
     ),
