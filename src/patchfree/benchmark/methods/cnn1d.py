@@ -53,6 +53,6 @@ CNN1D = PatchNet(
     ),
     build=SpectralCNN,
     side=1,
-    steps=10_000,
+    steps=6000,
     at_once=8192,
 )
