@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +39,29 @@ TOUCHING = 1.5
 """Pixels from which a test pixel has a training pixel as a neighbour."""
 
 
-def write_page(path: Path, rows: Sequence[Row], task: Task, undone: Sequence[Cell], pictures: Path) -> Path:
-    """Write the page; returns the path."""
+def write_page(
+    path: Path,
+    rows: Sequence[Row],
+    task: Task,
+    undone: Sequence[Cell],
+    pictures: Path,
+    classes: Mapping[str, Sequence[str]],
+) -> Path:
+    """Write the page; returns the path.
+
+    Args:
+        path: for the page.
+        rows: what was measured.
+        task: what the methods do.
+        undone: cells that there was no time for.
+        pictures: folder with the pictures of the rows.
+        classes: of each scene, what its classes are called today.
+    """
     environment = Environment(
         loader=PackageLoader("patchfree"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     summed = summarise(rows, task)
-    groups = [_group(group, task, pictures) for group in summed]
+    groups = [_group(group, task, pictures, classes) for group in summed]
     dates = sorted({row["date"] for row in rows})
     cites = {
         name: method.cite
@@ -66,7 +82,7 @@ def write_page(path: Path, rows: Sequence[Row], task: Task, undone: Sequence[Cel
     return path
 
 
-def _group(group: Group, task: Task, pictures: Path) -> dict[str, Any]:
+def _group(group: Group, task: Task, pictures: Path, classes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """What the page shows of one scene under one protocol."""
     good = [line for line in group.lines if line.seeds]
     best = max((line.measures[task.measures[0].name].mean for line in good), default=None)
@@ -92,7 +108,7 @@ def _group(group: Group, task: Task, pictures: Path) -> dict[str, Any]:
         "facts": facts(group),
         "failures": failures(group),
         "charts": [_accuracy_chart(group, task), _time_chart(group, task)] if good else [],
-        "maps": _maps(group, task, pictures),
+        "maps": _maps(group, task, pictures, classes[group.scene]),
     }
 
 
@@ -110,7 +126,7 @@ def _badge(group: Group) -> tuple[str, str] | None:
     return "badge warn" if nearest <= TOUCHING else "badge", f"{kind}: test pixels at least {nearest:g} px away"
 
 
-def _maps(group: Group, task: Task, pictures: Path) -> dict[str, Any] | None:
+def _maps(group: Group, task: Task, pictures: Path, classes: Sequence[str]) -> dict[str, Any] | None:
     """Pictures of the first seed's maps and their errors, and of the scene and its labels; None if there are none."""
     names = [row["scene_pictures"] for row in group.rows if row.get("scene_pictures")]
     about = next((path for name in names if (path := pictures / f"{name}.json").is_file()), None)
@@ -129,10 +145,10 @@ def _maps(group: Group, task: Task, pictures: Path) -> dict[str, Any] | None:
         for found, file in ((shown, map_file), (errors, errors_file)):
             if (path := file(pictures, row["picture"])).is_file():
                 found.append((line.title, text, path))
-    titles = group.rows[0]["class_titles"]  # of today; colours are those of the pictures
     return {
         "aspect": f"{scene['columns']} / {scene['rows']}",
-        "legend": [entry | {"title": title} for entry, title in zip(scene["legend"], titles, strict=True)],
+        # Titles of today, colours of the pictures.
+        "legend": [entry | {"title": title} for entry, title in zip(scene["legend"], classes, strict=True)],
         "shown": _embedded(shown),
         "errors": _embedded(errors),
         "wide": scene["columns"] > 2.5 * scene["rows"],

@@ -61,17 +61,12 @@ def run_benchmark(plan: Plan, progress: Callable[[str, Progress], None] | None =
         rows = read_rows(path)
         done = {row["request"]: row for row in rows if not row.get("error")}
         inputs = {
-            scene.name: task.inputs(scene, plan.folder)
-            for scene in {c.scene.name: c.scene for c in cells}.values()
+            scene.name: task.inputs(scene, plan.folder) for scene in {c.scene.name: c.scene for c in cells}.values()
         }
         requests = [_request(cell, methods[cell.method], inputs[cell.scene.name].digest) for cell in cells]
         # As they are called today: names and titles do not make a row another.
         titles = {
-            request: {
-                "title": methods[cell.method].title,
-                "scene_title": cell.scene.title,
-                "class_titles": inputs[cell.scene.name].classes,
-            }
+            request: {"title": methods[cell.method].title, "scene_title": cell.scene.title}
             for cell, request in zip(cells, requests, strict=True)
         }
         todo = [
@@ -87,7 +82,9 @@ def run_benchmark(plan: Plan, progress: Callable[[str, Progress], None] | None =
             files = [path] if path.is_file() else []
             if mine:
                 files.append(write_markdown(plan.out / f"{plan.task}.md", mine, task, undone))
-                files.append(write_page(plan.out / f"{plan.task}.html", mine, task, undone, plan.out / "pictures"))
+                page = plan.out / f"{plan.task}.html"
+                classes = {name: read.classes for name, read in inputs.items()}
+                files.append(write_page(page, mine, task, undone, plan.out / "pictures", classes))
             return Outcome(mine, undone, files)
 
         for number, (cell, request) in enumerate(todo):
