@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,17 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 UTM33 = "EPSG:32633"
 
 
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays loaded: to look through it for garbage takes half a second, and every command does so."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Otherwise a library counts at the end what is still there, and tells of leaks."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def leaves_the_process_as_it_was() -> Iterator[None]:
     """A test that changed these would change the results of those after it, in whatever order they run."""
@@ -37,6 +49,19 @@ def _threads() -> dict[str, str | int]:
     """Threads that new processes start with, and those of torch, where something loaded it."""
     found: dict[str, str | int] = {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS")}
     return found | ({"torch": sys.modules["torch"].get_num_threads()} if "torch" in sys.modules else {})
+
+
+@pytest.fixture(scope="module")
+def cells_are_forked() -> None:
+    """Python has one fork server: where dask's workers were forked in this process, each cell would load torch anew, for seconds."""
+    from patchfree import forks
+    from patchfree.benchmark.cell import CELLS
+
+    if forks._serving not in ([], [CELLS]):
+        from multiprocessing import forkserver  # there is none on Windows
+
+        forkserver._forkserver._stop()  # as Python's own tests do
+        forks._serving.clear()
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from patchfree.benchmark.runner import run_benchmark
 from patchfree.errors import ConfigError
 from patchfree.io import open_scene
 
+pytestmark = pytest.mark.usefixtures("cells_are_forked")
+
 OWN = '''"""Distance from the mean, a user's own."""
 import numpy as np
 from patchfree.benchmark import Fitted

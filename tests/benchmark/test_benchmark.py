@@ -25,6 +25,8 @@ from patchfree.benchmark.rows import read_rows
 from patchfree.benchmark.runner import run_benchmark
 from patchfree.errors import ConfigError
 
+pytestmark = pytest.mark.usefixtures("cells_are_forked")
+
 OWN = '''"""Nearest class mean, a user's own."""
 import numpy as np
 from patchfree.benchmark import Fitted
