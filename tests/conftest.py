@@ -26,7 +26,13 @@ UTM33 = "EPSG:32633"
 
 
 def pytest_collection_finish() -> None:
-    """What is loaded by now stays loaded: to look through it for garbage takes half a second, and every command does so."""
+    """Share the processors among the processes of the tests: with more threads than there are, they wait for each other.
+
+    And what is loaded by now stays loaded: to look through it for garbage takes half a second, and every command does so.
+    """
+    if "torch" in sys.modules:
+        torch, share = sys.modules["torch"], int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+        torch.set_num_threads(max(1, torch.get_num_threads() // share))
     gc.collect()
     gc.freeze()
 
@@ -49,6 +55,17 @@ def _threads() -> dict[str, str | int]:
     """Threads that new processes start with, and those of torch, where something loaded it."""
     found: dict[str, str | int] = {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS")}
     return found | ({"torch": sys.modules["torch"].get_num_threads()} if "torch" in sys.modules else {})
+
+
+@pytest.fixture(scope="module")
+def several_threads() -> Iterator[None]:
+    """At least two threads, as users have them, for what they could get wrong."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(2, before))
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

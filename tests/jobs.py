@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import resource
 import subprocess
@@ -169,10 +170,13 @@ main(sys.argv[1:])
 
 
 def start(*arguments, before="", checkpoint_seconds=10.0):
-    """The command line in a process of its own, for what would take this one down."""
+    """The command line in a process of its own, for what would take this one down; with as many threads, for the same bits."""
+    import torch
+
     script = RUNNER.format(before=before, seconds=checkpoint_seconds)
     words = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    around = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=around)
 
 
 def wait_for_steps(process, out, number):

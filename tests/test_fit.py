@@ -20,6 +20,8 @@ from patchfree.recipes import RECIPES, Recipe, get_recipe
 from patchfree.split import random_split
 from patchfree.standardise import Standardisation
 
+pytestmark = pytest.mark.usefixtures("several_threads")
+
 CPU = torch.device("cpu")
 STEPS = 12
 

@@ -23,6 +23,8 @@ from patchfree.stream import mapping
 from patchfree.stream.journal import Journal
 from patchfree.stream.maps import MapFile
 
+pytestmark = pytest.mark.usefixtures("several_threads")
+
 TURNS = {0: 4, 1: 3, 2: 3, 3: 3, 4: 1, 5: 1, 7: 1, 8: 1}
 """Passes of each stage: one for each statistic, and one for its maps; the seventh stage is computed with the eighth."""
 ALL = {(stage, turn, window) for stage, turns in TURNS.items() for turn in range(turns) for window in range(WINDOWS)}
@@ -475,8 +477,11 @@ Journal.add = add
 
 @pytest.mark.parametrize(
     ("how", "count"),
-    [(signal.SIGTERM, 20), (signal.SIGKILL, 2 * WINDOWS), (signal.SIGTERM, None)],
-    ids=["between two windows", "between two passes", "while a window is computed"],
+    [
+        pytest.param(signal.SIGTERM, 20, id="between two windows"),
+        pytest.param(signal.SIGKILL, 2 * WINDOWS, id="between two passes", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, None, id="while a window is computed"),
+    ],
 )
 def test_lost_scheduler_is_told_and_the_windows_are_kept(begin, large, tmp_path, held, how, count):
     lose = LOSE.format(count=count, pid=held.scheduler.pid, how=int(how))

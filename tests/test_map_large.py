@@ -27,6 +27,8 @@ from patchfree.standardise import Standardisation
 from patchfree.stream import mapping, runners
 from patchfree.stream.budget import whole_bytes
 
+pytestmark = pytest.mark.usefixtures("several_threads")
+
 # --- windows and one piece
 
 

@@ -434,19 +434,7 @@ def torchrun(count, *words):
 
 
 def test_two_processes_make_the_steps_of_one(cli, files, tmp_path):
-    words = (
-        "train",
-        files / "flights.csv",
-        "--steps",
-        6,
-        "--control",
-        "none",
-        "--device",
-        "cpu",
-        "--refit",
-        "--recipe",
-        "paper",
-    )
+    words = _shared(files)
     cli.ok(*words, "--out", tmp_path / "one")
     done = torchrun(2, *words, "--out", tmp_path / "two")
     assert done.returncode == 0, done.stderr
@@ -458,9 +446,20 @@ def test_two_processes_make_the_steps_of_one(cli, files, tmp_path):
     for name, value in first.weights.items():
         np.testing.assert_allclose(second.weights[name], value, atol=1e-4, rtol=1e-3)
     assert second.metrics["processes"] == 2
-    again = torchrun(2, *words, "--out", tmp_path / "two")
-    assert again.returncode == 0, again.stderr
-    assert "training" not in again.stderr
+
+
+def _shared(files):
+    quick = ("--steps", 6, "--control", "none", "--device", "cpu")
+    return ("train", files / "flights.csv", *quick, "--refit", "--recipe", "paper")
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_they_have_finished(files, tmp_path):
+    words = (*_shared(files), "--out", tmp_path / "two")
+    for training in (True, False):
+        done = torchrun(2, *words)
+        assert done.returncode == 0, done.stderr
+        assert ("training" in done.stderr) == training
 
 
 def test_more_processes_than_scenes_are_refused(files, tmp_path):

@@ -21,6 +21,8 @@ from patchfree.io.source import SceneSource
 from patchfree.unsupervised.view import SceneView, SourceView, TransformedView
 from planted import QUICK, planted, scene_of
 
+pytestmark = pytest.mark.usefixtures("several_threads")
+
 PLACE = Affine(30, 0, 362_000, 0, -30, 5_810_000)
 
 

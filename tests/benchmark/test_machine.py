@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from patchfree.benchmark.machine import AddedMemory, flops, processor, product_rate, product_rates
+from patchfree.heap import freed_memory_kept
 
 CPU = torch.device("cpu")
 linux = pytest.mark.skipif(
@@ -32,6 +33,19 @@ def test_memory_that_was_freed_inside_counts():
     with AddedMemory(CPU) as memory:
         large = np.ones(40_000_000)
         del large
+    assert 300e6 < memory.bytes < 400e6
+
+
+@linux
+def test_memory_that_was_kept_from_before_counts_when_it_is_taken_again():
+    with freed_memory_kept():
+        kept = np.ones(40_000_000)
+        behind = np.ones(1_000)  # so that the heap does not shrink when the other is freed
+    del kept
+    with AddedMemory(CPU) as memory:
+        large = np.ones(40_000_000)
+        del large
+    assert behind.sum() == 1_000
     assert 300e6 < memory.bytes < 400e6
 
 

@@ -243,13 +243,18 @@ def whole(run, values, statistics=OF_THE_SCENE):
 
 
 def assert_same_map(found, scores, valid, legend):
-    """Scores within 1e-4, and labels equal except where two scores are as near as that."""
+    """Scores within 1e-4, and labels equal except where two scores are as near as that.
+
+    Of scores above 10, 1e-5 of the largest: with the whole scene in memory, FreeNet's up to 26 are themselves 8e-5 beside those
+    computed in float64.
+    """
     k = len(legend)
+    near = max(1e-4, 1e-5 * np.abs(scores[:, valid]).max())
     streamed = found["scores"].transpose(2, 0, 1)
-    np.testing.assert_allclose(streamed[:, valid], scores[:, valid], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(streamed[:, valid], scores[:, valid], rtol=0, atol=near)
     labels = np.array([0, *(entry.value for entry in legend)])[np.where(valid, scores[:k].argmax(0) + 1, 0)]
     second, first = np.sort(scores[:k], 0)[-2:]
-    sure = ~valid | (first - second > 2e-4)
+    sure = ~valid | (first - second > 2 * near)
     assert sure.mean() > 0.9
     np.testing.assert_array_equal(found["map"][..., 0][sure], labels[sure])
 

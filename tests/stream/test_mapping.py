@@ -21,6 +21,8 @@ from patchfree.stream.budget import whole_bytes
 from patchfree.stream.mapping import MapFiles, map_scene
 from windowed import BANDS, LEGEND, Small, saved, untrained, values_of
 
+pytestmark = pytest.mark.usefixtures("several_threads")
+
 SHAPE = (37, 45)
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from patchfree.device import choose_precision, peak_memory_bytes
+from patchfree.heap import give_back_memory
 
 SIDE = {"cpu": 2048, "cuda": 8192}
 """Of the square matrices whose product is the machine's rate; a GPU does smaller ones in less time than it takes to ask for them."""
@@ -90,6 +91,7 @@ class AddedMemory:
             torch.cuda.reset_peak_memory_stats(self.device)
             self._before: int | None = int(torch.cuda.memory_allocated(self.device))
         else:
+            give_back_memory()  # what the C library kept of earlier work would be used again, and not count
             with contextlib.suppress(OSError):  # only Linux forgets its peak
                 Path("/proc/self/clear_refs").write_text("5")
             self._before = _resident("VmRSS")
