@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= patchfree-demo
 
+# Many containers forbid Python to keep what it compiles: then each process of a test compiles torch and dask anew, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install demo test test-slow test-gpu check format bench speed docs clean
 
 install: .venv/ready

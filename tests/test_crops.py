@@ -303,8 +303,9 @@ def test_refit_and_more_outputs_of_a_finished_run(cli, spots, tmp_path):
     assert load_run(tmp_path).metrics["protocol"]["refit_on_all_labels"]
 
 
-def test_a_list_of_scenes_that_do_not_fit_is_cut_too(cli, spots, tmp_path):
-    for name in ("scene", "labels"):  # the same pixels 100 km to the east
+def two_scenes(spots):
+    """A list of the scene and of the same pixels 100 km to the east, and the least memory that its neighbourhoods take."""
+    for name in ("scene", "labels"):
         shutil.copy(spots / f"{name}.tif", spots / f"{name}2.tif")
         with rasterio.open(spots / f"{name}2.tif", "r+") as copied:
             copied.transform = Affine.translation(100_000, 0) @ copied.transform
@@ -312,21 +313,29 @@ def test_a_list_of_scenes_that_do_not_fit_is_cut_too(cli, spots, tmp_path):
     with torch.device("meta"):
         model = MODELS[RECIPES["default"].model](bands=12, classes=16)
     each = [window_shape(group) for group in laid_out(spots, largest=0).groups]
-    least = cut_training_bytes(model, [*each, *each])
-    words = ("train", spots / "list.csv", *SHORT)
-    cli.ok(*words, "--out", tmp_path / "run", "--memory", least)
+    return spots / "list.csv", cut_training_bytes(model, [*each, *each])
+
+
+def test_a_list_of_scenes_is_refused_with_the_memory_that_its_neighbourhoods_take(cli, spots, tmp_path):
+    scenes, least = two_scenes(spots)
+    cli.refused(
+        2,
+        rf"the neighbourhoods of these labels takes at least --memory {-(-least // 10**6)}MB",
+        "train", scenes, *SHORT, "--out", tmp_path / "less", "--memory", least - 10**6,
+    )  # fmt: skip
+    assert not (tmp_path / "less").exists()
+
+
+@pytest.mark.slow
+def test_a_list_of_scenes_that_do_not_fit_is_cut_too(cli, spots, tmp_path):
+    scenes, least = two_scenes(spots)
+    cli.ok("train", scenes, *SHORT, "--out", tmp_path / "run", "--memory", least)
     metrics = read_json(tmp_path / "run" / "metrics.json")
     assert [(one["rows"], one["columns"]) for one in metrics["scenes"]] == [(ROWS, COLS)] * 2
     maps = [rasterio.open(tmp_path / "run" / "scenes" / one["name"] / "map.tif") for one in metrics["scenes"]]
     np.testing.assert_array_equal(*(each.read(1) for each in maps))
     assert "3 neighbourhoods of the labels in 3 groups." in metrics["scene"]["notes"][0]
     assert sum(metrics["scenes"][0]["map"]["pixels"].values()) > 90_000
-    cli.refused(
-        2,
-        rf"the neighbourhoods of these labels takes at least --memory {-(-least // 10**6)}MB",
-        *words, "--out", tmp_path / "less", "--memory", least - 10**6,
-    )  # fmt: skip
-    assert not (tmp_path / "less").exists()
 
 
 def test_the_memory_that_a_refusal_names_is_enough_for_a_file_of_large_pieces(cli, spots, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 SMALLEST, LARGEST = 8, 64
@@ -52,26 +52,30 @@ def shuffle_scene(
     order = torch.randperm(down * across, generator=generator)
     turns = torch.randint(8, (down * across,), generator=generator)
 
-    def rearrange(canvas: Tensor) -> Tensor:
-        blocks = canvas.view(-1, down, side, across, side).permute(1, 3, 0, 2, 4).reshape(down * across, -1, side, side)
-        blocks = blocks[order.to(canvas.device)]
-        for turn in range(1, 8):
-            mine = (turns == turn).to(canvas.device)
-            turned = torch.rot90(blocks[mine], turn % 4, (2, 3))
-            blocks[mine] = turned.flip(3) if turn >= 4 else turned
-        return blocks.view(down, across, -1, side, side).permute(2, 0, 3, 1, 4).reshape(-1, down * side, across * side)
-
-    def filled(layers: Tensor) -> Tensor:
-        return layers[:, rows.to(layers.device)][:, :, cols.to(layers.device)]
-
     marks = torch.zeros(h * w, dtype=torch.int64, device=scene.device)
     marks[pixels] = torch.arange(1, len(pixels) + 1, device=scene.device)
     canvas = F.pad(marks.view(1, h, w), (left, across * side - w - left, top, down * side - h - top))
-    moved = rearrange(canvas).flatten()
+    moved = _rearranged(canvas, order, turns, side).flatten()
     where = moved.nonzero().squeeze(1)
     found = torch.empty_like(pixels)
     found[moved[where] - 1] = where
-    return rearrange(filled(scene)), rearrange(filled(valid[None].to(torch.uint8)))[0].bool(), found
+    both = (scene, valid[None].to(torch.uint8))
+    bands, holds = (layers[:, rows.to(layers.device)][:, :, cols.to(layers.device)] for layers in both)
+    return _rearranged(bands, order, turns, side), _rearranged(holds, order, turns, side)[0].bool(), found
+
+
+def _rearranged(
+    canvas: Shaped[Tensor, "c h w"], order: Int[Tensor, " n"], turns: Int[Tensor, " n"], side: int
+) -> Shaped[Tensor, "c h w"]:
+    """The square blocks of a canvas in this order, each turned by so many quarters, and mirrored from the fourth turn on."""
+    down, across = canvas.shape[1] // side, canvas.shape[2] // side
+    blocks = canvas.view(-1, down, side, across, side).permute(1, 3, 0, 2, 4).reshape(down * across, -1, side, side)
+    blocks = blocks[order.to(canvas.device)]
+    for turn in range(1, 8):
+        mine = (turns == turn).to(canvas.device)
+        turned = torch.rot90(blocks[mine], turn % 4, (2, 3))
+        blocks[mine] = turned.flip(3) if turn >= 4 else turned
+    return blocks.view(down, across, -1, side, side).permute(2, 0, 3, 1, 4).reshape(-1, down * side, across * side)
 
 
 def _mirrored(size: int, before: int, total: int) -> Int[Tensor, " t"]:

@@ -219,7 +219,7 @@ class Trainer:
                 loss = self._loss([(piece, pixels[mine], classes[mine], held[mine]) for piece, mine in here]) * share
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
-        gradients = [_gradient(parameter) for parameter in self.member.parameters()]
+        gradients = _gradients(self.member)
         self.ranks.add([*gradients, total])
         norm = nn.utils.clip_grad_norm_(self.member.parameters(), self.recipe.clip)
         value = float(total)
@@ -403,11 +403,14 @@ def _labelled(
     return torch.from_numpy(pixels.astype(np.int64)), torch.from_numpy(classes)
 
 
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    """The gradient; zeros where no scene of this process had a pixel in this step."""
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad
+def _gradients(model: nn.Module) -> list[Tensor]:
+    """The gradient of each parameter; zeros where no scene of this process had a pixel in this step."""
+    found = []
+    for parameter in model.parameters():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        found.append(parameter.grad)
+    return found
 
 
 def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

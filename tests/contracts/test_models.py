@@ -208,7 +208,7 @@ SCENES = {
     "odd size, windows of 16": (ODD, None, 16),
     "odd size, windows of 32": (ODD, None, 32),
     "windows larger than the scene": (ODD, None, 64),
-    "several windows of 32": ((70, 90), collar, 32),
+    "several windows of 32": ((50, 60), collar, 32),
     "holes": (ODD, hole, 16),
     "collar": (ODD, collar, 16),
     "single row": ((1, 40), None, 16),

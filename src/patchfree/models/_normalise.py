@@ -81,14 +81,9 @@ class _GroupNorm(torch.autograd.Function):
         blocks = [slice(start, start + step) for start in range(0, h, step)]
         xs, gradients = x.permute(0, 2, 3, 1), gradient.permute(0, 2, 3, 1)  # as they lie in memory
         mask = None if valid is None else valid.permute(0, 2, 3, 1).float()
-
-        def of(rows: slice) -> tuple[Tensor, Tensor]:
-            given = gradients[:, rows].float()
-            return xs[:, rows].float(), given if mask is None else given * mask[:, rows]
-
         sums, products = torch.zeros(2, b, c, device=x.device)
         for rows in blocks:
-            values, given = of(rows)
+            values, given = _rows_of(rows, xs, gradients, mask)
             sums = sums + given.sum(2).sum(1)
             products = products + (given * values).sum(2).sum(1)
         count = float(h * w) if valid is None else valid.float().sum((1, 2, 3))[:, None].clamp(min=1)
@@ -103,8 +98,14 @@ class _GroupNorm(torch.autograd.Function):
         found = torch.empty_like(x)
         target = found.permute(0, 2, 3, 1)
         for rows in blocks:
-            values, given = of(rows)
+            values, given = _rows_of(rows, xs, gradients, mask)
             # Where there is no data the map is 0 whatever lies below: what is handed on there is of no use, and removed there.
             target[:, rows] = torch.addcmul(level, values, slope).addcmul_(given, factor)
         by_weight = (scale * (products - centre * sums)).sum(0)
         return found, None, by_weight.to(weight.dtype), sums.sum(0).to(weight.dtype), None, None
+
+
+def _rows_of(rows: slice, xs: Tensor, gradients: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Values and their gradients, in single precision; 0 is the gradient where there is no data."""
+    given = gradients[:, rows].float()
+    return xs[:, rows].float(), given if mask is None else given * mask[:, rows]

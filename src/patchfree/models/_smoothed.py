@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -27,8 +28,8 @@ from patchfree.models._walks import STEPS, links, walk
 
 FLOOR = 3e-3
 """Added to the probabilities before the logarithm, below what label smoothing leaves to each of 16 classes; less would make much of rounding."""
-UNSMOOTHED = "unsmoothed"
-"""The map of scores that are to be smoothed."""
+UNSMOOTHED, SEEN = "unsmoothed", "seen"
+"""The maps of scores that are to be smoothed, and of what tells edges."""
 
 
 class Smoothed(SceneModel, ABC):
@@ -60,16 +61,18 @@ class Smoothed(SceneModel, ABC):
     def smoothed(self, stages: Sequence[Stage]) -> tuple[Stage, ...]:
         """Stages whose last one gives `UNSMOOTHED`, then the smoothing, which reads what tells edges in place of all bands."""
         *before, last = stages
-        seen = FeatureMap("seen", len(self.guide))
-
-        def run(maps: Mapping[str, Tensor], masks: Masks, statistics: Statistics) -> dict[str, Tensor]:
-            given = last.run(maps, masks, statistics)
-            with torch.autocast("cuda" if self.guide.is_cuda else "cpu", enabled=False):
-                return given | {seen.name: torch.einsum("gc,bchw->bghw", self.guide, maps["scene"].float())}
-
+        seen = FeatureMap(SEEN, len(self.guide))
         reads = tuple(dict.fromkeys((*last.reads, "scene")))
-        smooth = Stage((seen.name, UNSMOOTHED), (FeatureMap("scores", self.classes),), STEPS, 1, self._smooth)
+        smooth = Stage((SEEN, UNSMOOTHED), (FeatureMap("scores", self.classes),), STEPS, 1, self._smooth)
+        run = partial(self._run_and_see, last)
         return (*before, dataclasses.replace(last, reads=reads, gives=(*last.gives, seen), run=run), smooth)
+
+    def _run_and_see(
+        self, last: Stage, maps: Mapping[str, Tensor], masks: Masks, statistics: Statistics
+    ) -> dict[str, Tensor]:
+        given = last.run(maps, masks, statistics)
+        with torch.autocast("cuda" if self.guide.is_cuda else "cpu", enabled=False):
+            return given | {SEEN: torch.einsum("gc,bchw->bghw", self.guide, maps["scene"].float())}
 
     def _smooth(self, maps: Mapping[str, Tensor], masks: Masks, statistics: Statistics) -> dict[str, Tensor]:
         del statistics
@@ -78,5 +81,5 @@ class Smoothed(SceneModel, ABC):
             return {"scores": scores}
         prior = self.prior[:, None, None]
         start = torch.softmax(scores.float() + prior, 1).movedim(1, -1)
-        ends = walk(start, links(maps["seen"], masks.at(1))).clamp_min(0)
+        ends = walk(start, links(maps[SEEN], masks.at(1))).clamp_min(0)
         return {"scores": (ends + FLOOR).log().movedim(-1, 1) - prior}

@@ -119,13 +119,17 @@ class _Own(Statistics):
 
 def _own(stage: Stage, number: int) -> Stage:
     """A stage of one of several networks, whose maps have names of their own; all see the same scene."""
+    reads = tuple(_named(name, number) for name in stage.reads)
+    gives = tuple(dataclasses.replace(made, name=_named(made.name, number)) for made in stage.gives)
+    return dataclasses.replace(stage, reads=reads, gives=gives, run=partial(_run_own, stage, number))
 
-    def named(name: str) -> str:
-        return name if name == "scene" else f"{number}.{name}"
 
-    def run(maps: Mapping[str, Tensor], masks: Masks, statistics: Statistics) -> dict[str, Tensor]:
-        read = {name: maps[named(name)] for name in stage.reads}
-        return {named(name): value for name, value in stage.run(read, masks, _Own(statistics, number)).items()}
+def _run_own(
+    stage: Stage, number: int, maps: Mapping[str, Tensor], masks: Masks, statistics: Statistics
+) -> dict[str, Tensor]:
+    read = {name: maps[_named(name, number)] for name in stage.reads}
+    return {_named(name, number): value for name, value in stage.run(read, masks, _Own(statistics, number)).items()}
 
-    gives = tuple(dataclasses.replace(made, name=named(made.name)) for made in stage.gives)
-    return dataclasses.replace(stage, reads=tuple(named(name) for name in stage.reads), gives=gives, run=run)
+
+def _named(name: str, number: int) -> str:
+    return name if name == "scene" else f"{number}.{name}"

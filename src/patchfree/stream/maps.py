@@ -50,8 +50,8 @@ class MapFile:
             raise ValueError(f"Got {data.shape} for the window {window} of {self.shape}.")
         try:
             with self.path.open("r+b") as file:
-                for row, line in zip(range(rows.start, rows.stop), data, strict=True):
-                    file.seek(self._offset(row, cols.start))
+                for place, line in zip(self._places(rows, cols.start), data, strict=True):
+                    file.seek(place)
                     file.write(memoryview(line).cast("B"))
         except OSError as error:
             raise self._failed(error) from error
@@ -61,9 +61,9 @@ class MapFile:
         rows, cols = window
         out = np.empty((rows.stop - rows.start, cols.stop - cols.start, self.shape[2]), self.dtype)
         with self.path.open("rb") as file:
-            for row, line in zip(range(rows.start, rows.stop), out, strict=True):
+            for place, line in zip(self._places(rows, cols.start), out, strict=True):
                 wanted = memoryview(line).cast("B")
-                file.seek(self._offset(row, cols.start))
+                file.seek(place)
                 if file.readinto(wanted) != len(wanted):
                     raise OutputError(f"{self.path} is shorter than it should be. Delete its folder and start again.")
         return out
@@ -72,8 +72,11 @@ class MapFile:
         """Delete the file."""
         self.path.unlink(missing_ok=True)
 
-    def _offset(self, row: int, col: int) -> int:
-        return (row * self.shape[1] + col) * self.shape[2] * np.dtype(self.dtype).itemsize
+    def _places(self, rows: slice, col: int) -> range:
+        """Where each of these rows has this column, in bytes from the start of the file."""
+        pixel = self.shape[2] * np.dtype(self.dtype).itemsize
+        line = self.shape[1] * pixel
+        return range(rows.start * line + col * pixel, rows.stop * line + col * pixel, line)
 
     def _failed(self, error: OSError) -> OutputError:
         size = float(np.prod(self.shape, dtype=float) * np.dtype(self.dtype).itemsize)
