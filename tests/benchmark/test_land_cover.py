@@ -90,6 +90,16 @@ def test_the_aim_of_time_asks_for_accuracy_and_time(ours, seconds, said, results
     assert aim[2] == said
 
 
+def test_a_rival_of_another_machine_is_timed_against_ours_there(results, tmp_path):
+    rival = [r | {"processor": "q"} for r in rows_of("fraction:0.1", {"ssrn": 0.9}, seconds=300.0)]
+    rows = rival + rows_of("fraction:0.1", {"default": 0.95}, seconds=5.0)
+    assert not list(land_cover.aims(results(rows)))
+    again = [r | {"processor": "q"} for r in rows_of("fraction:0.1", {"default": 0.5}, seconds=10.0)]
+    write_rows(tmp_path / land_cover.ELSEWHERE, again, get_task("classification"))
+    (aim,) = land_cover.aims(results(rows))
+    assert "1/30 of its time (median of the seeds' ratios; on the machine where it takes 300 s), +5.0" in aim[1]
+
+
 def test_methods_that_ours_does_not_beat_are_named(results):
     rivals = {"svm": 0.5, "ssrn": 0.92, "rf": 0.9}
     rows = rows_of("separate", rivals | {"default": 0.9}, 2) + rows_of("per-class:10", {"svm": 0.5, "default": 0.9})

@@ -68,3 +68,25 @@ def test_the_rate_of_the_machine_is_that_of_its_types():
 def test_the_processor_is_named_with_its_threads():
     assert f"{torch.get_num_threads()} threads" in processor(CPU)
     assert platform.node() not in processor(CPU)  # nobody's machine is named in a table
+
+
+@pytest.mark.parametrize(
+    ("told", "kind"),
+    [
+        (
+            "cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\ncpu family\t: 9\n",
+            "AMD EPYC (family 25, model 17), ",
+        ),
+        ("model name\t: Cortex\n", "Cortex, "),
+        ("Features\t: fp asimd\n", f"{platform.machine()}, "),
+        (None, f"{platform.machine()}, "),
+    ],
+)
+def test_processors_of_one_name_are_told_apart(told, kind, monkeypatch):
+    def read(path):
+        if told is None:
+            raise FileNotFoundError(path)
+        return told
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert processor(CPU).startswith(kind)

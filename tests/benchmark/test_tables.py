@@ -81,8 +81,25 @@ def test_times_are_medians_and_are_compared_on_one_kind_of_machine_only():
     (group,) = summarise(rows, TASK)
     assert group.lines[0].costs["train_seconds"] == 2.0
     assert group.lines[0].time_ratio == pytest.approx(0.5)
-    (group,) = summarise([r | {"processor": r["method"]} for r in rows], TASK)
+    apart = [r | {"processor": r["method"]} for r in rows]
+    (group,) = summarise(apart, TASK)
     assert group.lines[0].time_ratio is None
+    assert any("On another machine than default (svm): SVM." in text for text in facts(group))
+
+
+def test_a_cell_of_ours_done_again_elsewhere_serves_the_ratio_of_times_and_nothing_else():
+    rows = [row("svm", seed, 0.5, 0.5, seconds=6.0) | {"processor": "q"} for seed in range(3)]
+    rows += [row("default", seed, 0.6, 0.5, seconds=4.0) for seed in range(3)]
+    again = [row("default", seed, 0.9, 0.9, seconds=2.0) | {"processor": "q"} for seed in range(2)]
+    others = [
+        r | {"processor": "q"} for r in (row("default", 2, 0.9, 0.9, protocol="official"), row("rf", 2, 0.9, 0.9))
+    ]
+    failed = [row("default", 2, None, None, error="broken") | {"processor": "q"}]
+    (group,) = summarise(rows, TASK, again + others + failed)
+    svm, ours = group.lines
+    assert svm.time_ratio == pytest.approx(3.0)
+    assert svm.behind["overall_accuracy"].mean == pytest.approx(0.1)
+    assert ours.costs["train_seconds"] == 4.0
 
 
 def test_a_given_split_is_said_to_be_one():

@@ -72,10 +72,16 @@ class Group:
     rows: list[Row]
 
 
-def summarise(rows: Sequence[Row], task: Task) -> list[Group]:
+def summarise(rows: Sequence[Row], task: Task, elsewhere: Sequence[Row] = ()) -> list[Group]:
     """Means, intervals and differences of rows, grouped by scene and protocol.
 
     Ours is the user's own method if there is one, else the task's.
+
+    Args:
+        rows: of one cell each.
+        task: what they did.
+        elsewhere: the same cells done again by ours on other machines, for the ratio of times to a method that ran there;
+            they have no part in anything else.
     """
     names = list(dict.fromkeys(row["method"] for row in rows))
     own = [
@@ -88,7 +94,7 @@ def summarise(rows: Sequence[Row], task: Task) -> list[Group]:
         mine = [row for row in rows if (row["scene"], row["protocol"]) == (scene, protocol)]
         ours = own[0] if own else task.ours
         lines = [
-            _line([row for row in mine if row["method"] == name], mine, ours, task)
+            _line([row for row in mine if row["method"] == name], mine, ours, task, elsewhere)
             for name in names
             if any(row["method"] == name for row in mine)
         ]
@@ -96,7 +102,7 @@ def summarise(rows: Sequence[Row], task: Task) -> list[Group]:
     return groups
 
 
-def _line(rows: list[Row], all_rows: list[Row], ours: str, task: Task) -> Line:
+def _line(rows: list[Row], all_rows: list[Row], ours: str, task: Task, elsewhere: Sequence[Row]) -> Line:
     name = rows[0]["method"]
     good = [row for row in rows if not row.get("error")]
     errors: dict[str, tuple[int, ...]] = {}
@@ -109,13 +115,11 @@ def _line(rows: list[Row], all_rows: list[Row], ours: str, task: Task) -> Line:
     shared = [row for row in good if row["seed"] in theirs]
     compared = name != ours and bool(shared)
 
-    def spent(row: Row) -> float:
-        return float(row["train_seconds"] + row["predict_seconds"])
-
     ratios = [
-        spent(row) / spent(theirs[row["seed"]])
+        _spent(row) / _spent(beside)
         for row in shared
-        if row["processor"] == theirs[row["seed"]]["processor"]
+        for beside in [theirs[row["seed"]], *_of_the_cell(row, elsewhere, ours)]
+        if beside["processor"] == row["processor"]
     ]
     return Line(
         method=name,
@@ -128,6 +132,16 @@ def _line(rows: list[Row], all_rows: list[Row], ours: str, task: Task) -> Line:
         errors=errors,
         row=good[0] if good else rows[0],
     )
+
+
+def _spent(row: Row) -> float:
+    return float(row["train_seconds"] + row["predict_seconds"])
+
+
+def _of_the_cell(row: Row, rows: Sequence[Row], method: str) -> list[Row]:
+    """Those of a method that have a result for the same scene, protocol and seed."""
+    cell = {name: row[name] for name in ("scene", "protocol", "seed")} | {"method": method, "error": None}
+    return [other for other in rows if cell.items() <= other.items()]
 
 
 def _behind(theirs: dict[int, Row], good: list[Row], measure: str) -> Estimate:
