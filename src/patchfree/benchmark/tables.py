@@ -185,10 +185,10 @@ def facts(group: Group) -> list[str]:
             "The split is given: seeds differ in weights and sampling only, and the intervals say nothing of other places."
         )
     own = {row["processor"] for row in group.rows if row["method"] == group.ours}
-    others: dict[str, list[str]] = {}
-    for line in group.lines:
-        if own and line.row["processor"] not in own:
-            others.setdefault(line.row["processor"], []).append(line.title)
+    others: dict[str, dict[str, None]] = {}  # titles in the order of the rows
+    for row in group.rows:
+        if own and row["processor"] not in own and not row.get("error"):
+            others.setdefault(row["processor"], {})[row["title"]] = None
     said += [
         f"On another machine than {group.ours} ({place}): {', '.join(titles)}. Their seconds do not compare; “time ÷ {group.ours}”, "
         "where it is given, is of one machine."
