@@ -288,6 +288,7 @@ def test_interrupted_job_goes_on_with_the_same_bits(spots, done, tmp_path, monke
     assert no_torn_files(tmp_path)
 
 
+@pytest.mark.slow
 def test_refit_and_more_outputs_of_a_finished_run(cli, spots, tmp_path):
     words = ("train", spots / "scene.tif", spots / "labels.tif", "--out", tmp_path, *SHORT, "--refit")
     words = (*words, "--memory", too_little(spots))

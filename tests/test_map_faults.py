@@ -405,6 +405,7 @@ def test_disk_that_is_full_for_the_processes_is_told_without_their_logs(begin, l
     assert not re.search(r"Traceback|distributed\.|Compute Failed", said), said
 
 
+@pytest.mark.slow
 def test_threads_of_a_worker_share_the_memory_and_give_the_same_bytes(cli, begin, large, tmp_path, cluster):
     about, out = tmp_path / "scheduler.json", tmp_path / "out"
     scheduler = cluster("scheduler", "--port", 0, "--no-dashboard", "--scheduler-file", about)
@@ -448,6 +449,7 @@ def held(cluster, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_map_goes_on_when_every_worker_is_killed_and_another_comes(begin, large, tmp_path, held):
     process = begin(*large.words(tmp_path / "out", "--scheduler", held.address))
     wait_for(held.reached, process)
@@ -478,7 +480,7 @@ Journal.add = add
 @pytest.mark.parametrize(
     ("how", "count"),
     [
-        pytest.param(signal.SIGTERM, 20, id="between two windows"),
+        pytest.param(signal.SIGTERM, 20, id="between two windows", marks=pytest.mark.slow),
         pytest.param(signal.SIGKILL, 2 * WINDOWS, id="between two passes", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, None, id="while a window is computed"),
     ],

@@ -54,8 +54,9 @@ def test_the_same_seed_gives_the_same_bits_and_a_resumed_training_too(model):
     resumed = trainer(recipe)
     resumed.restore(cut.state())
     assert first + [step.loss for step in resumed.run()] == losses
+    state = resumed.state()
     for name, value in whole.state().items():
-        assert torch.equal(value, resumed.state()[name]), name
+        assert torch.equal(value, state[name]), name
 
 
 def test_a_network_with_batch_statistics_sees_pairs_of_one_size_together():

@@ -5,6 +5,7 @@ So its peak of memory is its own, a crash is a row of the table and not the end,
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -124,6 +125,7 @@ def _work(cell: Cell, sender: multiprocessing.connection.Connection) -> None:
     """In the cell's own process: do the work and send what came of it."""
     from patchfree.benchmark.tasks import TASKS
 
+    gc.freeze()  # the libraries stay: to look through them takes a third of a second, and copies what was shared
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     os.dup2(2, 1)  # what a method prints is no part of the table
     last = 0.0
